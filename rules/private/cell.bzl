@@ -1,0 +1,194 @@
+"""A cell: one model on one backend, as a test that judges a verdict which a build action made."""
+
+load(":declaration.bzl", "canonical")
+load(":environment_info.bzl", "EnvironmentInfo")
+load(":model_info.bzl", "ModelInfo")
+load(":settings.bzl", "StringSettingInfo")
+load(":verdict_info.bzl", "VerdictInfo")
+
+_SPEC_VERSION = 1
+_ACCELERATOR = "//toolchains:accelerator"
+
+# What Bazel sets aside for one run: a forked child is single-threaded; the median tiny model and its checks need
+# some 400 MiB beyond the worker's pages.
+def _resources(_os, _inputs):
+    return {"cpu": 1, "memory": 512}
+
+def _select_backend(_settings, attr):
+    return {"//toolchains:backend": attr.backend}
+
+# Toolchain resolution knows platforms and settings, not attributes: the transition turns the cell's backend into
+# a setting, so that one rule serves every row of the table.
+_backend_transition = transition(
+    implementation = _select_backend,
+    inputs = [],
+    outputs = ["//toolchains:backend"],
+)
+
+def _spec(ctx, model, backend):
+    """Declares the spec: the declaration and the backend as JSON. It changes when and only when they do."""
+    spec = ctx.actions.declare_file(ctx.label.name + ".spec.json")
+    ctx.actions.write(spec, json.encode_indent(dict(
+        model.fields,
+        backend = {
+            "device": backend.device,
+            "dtype": backend.dtype,
+            "name": backend.name,
+            "runtime": backend.runtime,
+            "tolerance": {"atol": float(backend.atol), "rtol": float(backend.rtol)},
+        },
+        epoch = ctx.attr._epoch[StringSettingInfo].value,
+        label = canonical(ctx.label),
+        version = _SPEC_VERSION,
+    )) + "\n")
+    return spec
+
+def _verdict(ctx, spec, model, backend, environment):
+    """Declares the ModelVerdict action; returns its outputs as a struct."""
+    name = ctx.label.name
+    outputs = struct(
+        junit = ctx.actions.declare_file(name + ".junit.xml"),
+        log = ctx.actions.declare_file(name + ".log.txt"),
+        # Nothing depends on the timings: they differ from run to run.
+        timings = ctx.actions.declare_file(name + ".timings.json"),
+        verdict = ctx.actions.declare_file(name + ".verdict.json"),
+    )
+    mock = backend.runtime == "mock"
+
+    # What stays the same for every cell of a worker; the rest goes to the params file, request by request.
+    startup = ctx.actions.args()
+    startup.add_all(["-I", "-S", "-B", ctx.file._worker])
+    startup.add(".", format = "--root=%s")
+    startup.add(environment.site.path, format = "--site=%s")
+    startup.add(environment.transformers_root, format = "--transformers=%s")
+    if mock:
+        startup.add("--mock")
+
+    request = ctx.actions.args()
+    request.use_param_file("@%s", use_always = True)
+    request.set_param_file_format("multiline")
+    request.add(spec, format = "--spec=%s")
+    request.add(backend.identity, format = "--device=%s")
+    request.add(outputs.verdict, format = "--verdict=%s")
+    request.add(outputs.junit, format = "--junit=%s")
+    request.add(outputs.log, format = "--log=%s")
+    request.add(outputs.timings, format = "--timings=%s")
+
+    # The source directory is an input and only its manifest a tool: Bazel cannot hash a directory for a worker's
+    # key, and a changed manifest restarts the workers as it should.
+    tools = [ctx.files._harness, [environment.manifest, environment.python]]
+    inputs = [ctx.files._checks, ctx.files.checks, [spec, backend.identity, environment.site]]
+    ctx.actions.run(
+        mnemonic = "ModelVerdict",
+        progress_message = "Proving %{label}",
+        executable = environment.python,
+        arguments = [startup, request],
+        tools = depset(transitive = [depset(files) for files in tools] + ([] if mock else [environment.core])),
+        inputs = depset(transitive = [depset(files) for files in inputs] + [model.slices]),
+        outputs = [outputs.verdict, outputs.junit, outputs.log, outputs.timings],
+        execution_requirements = {
+            "requires-worker-protocol": "json",
+            "supports-multiplex-workers": "1",
+            "supports-workers": "1",
+        },
+        resource_set = _resources,
+        toolchain = _ACCELERATOR,
+    )
+    return outputs
+
+def _hf_cell_test_impl(ctx):
+    model = ctx.attr.model[ModelInfo]
+    backend = ctx.toolchains[_ACCELERATOR].backend
+    environment = ctx.attr.environment[EnvironmentInfo]
+
+    spec = _spec(ctx, model, backend)
+    outputs = _verdict(ctx, spec, model, backend, environment)
+
+    # One reader for all cells; where its verdict lies comes by the environment, so nothing is written per cell.
+    reader = ctx.actions.declare_file(ctx.label.name)
+    ctx.actions.symlink(output = reader, target_file = ctx.file._reader, is_executable = True)
+    return [
+        DefaultInfo(
+            executable = reader,
+            files = depset([outputs.verdict, outputs.log]),
+            runfiles = ctx.runfiles([outputs.verdict, outputs.junit, outputs.log, spec]),
+        ),
+        RunEnvironmentInfo(environment = {
+            # For the test: relative to the runfiles of the main repository.
+            "MODELGRID_CELL": outputs.verdict.short_path.removesuffix(".verdict.json"),
+            # For a live run by `bazel run`: relative to the exec root.
+            "MODELGRID_LIVE": " ".join([
+                environment.python.path,
+                "-I",
+                "-S",
+                "-B",
+                ctx.file._live.path,
+                "--root=.",
+                "--site=" + environment.site.path,
+                "--transformers=" + environment.transformers_root,
+                "--spec=" + spec.path,
+            ]),
+        }),
+        VerdictInfo(logs = depset([outputs.log]), verdicts = depset([outputs.verdict])),
+        OutputGroupInfo(
+            junit = depset([outputs.junit]),
+            spec = depset([spec]),
+            timings = depset([outputs.timings]),
+        ),
+    ]
+
+hf_cell_test = rule(
+    implementation = _hf_cell_test_impl,
+    doc = "Proves one model on one backend. Made by `hf_model`, once for each row of the table of backends.",
+    test = True,
+    cfg = _backend_transition,
+    attrs = {
+        "backend": attr.string(
+            doc = "Name of the backend, a row of `toolchains/backends.bzl`.",
+            mandatory = True,
+        ),
+        "checks": attr.label(
+            doc = "The checks of the model's category.",
+            allow_single_file = [".py"],
+            mandatory = True,
+        ),
+        "environment": attr.label(
+            doc = "The environment that the cell runs in.",
+            mandatory = True,
+            providers = [EnvironmentInfo],
+        ),
+        "model": attr.label(
+            doc = "The model's declaration.",
+            mandatory = True,
+            providers = [ModelInfo],
+        ),
+        "_allowlist_function_transition": attr.label(
+            default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
+        ),
+        "_checks": attr.label(
+            default = "//harness/checks:common",
+            doc = "The checks that every category shares.",
+        ),
+        "_epoch": attr.label(
+            default = "//rules:epoch",
+            doc = "Changing it proves everything anew.",
+        ),
+        "_harness": attr.label(
+            default = "//harness:core",
+            doc = "The harness without the checks: what a worker loads once.",
+        ),
+        "_live": attr.label(
+            default = "//harness:live.py",
+            allow_single_file = True,
+        ),
+        "_reader": attr.label(
+            default = "//rules/private:reader.sh",
+            allow_single_file = True,
+        ),
+        "_worker": attr.label(
+            default = "//harness:worker.py",
+            allow_single_file = True,
+        ),
+    },
+    toolchains = [_ACCELERATOR],
+)

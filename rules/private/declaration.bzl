@@ -1,0 +1,176 @@
+"""The declaration of a model: always compatible, no work, what cells and reports depend on."""
+
+load("//toolchains:backends.bzl", "BACKENDS")
+load(":model_info.bzl", "ModelInfo")
+load(":slice.bzl", "SliceInfo")
+load(":vocabulary.bzl", "CATEGORIES", "TASKS", "TIERS", "outside_vocabulary")
+
+_VERSION = 1
+
+def canonical(label):
+    """Returns `label` as users write it: without the `@@` of the main repository.
+
+    Args:
+      label: a Label.
+    """
+    return str(label).removeprefix("@@").removeprefix("@")
+
+def _known_failures(label, encoded):
+    """Returns the known failures as a list of dicts; fails on an entry without a reason or with a bad date."""
+    entries = []
+    for match, entry in sorted(json.decode(encoded).items()):
+        if not entry.get("reason", "").strip():
+            fail("{}: known_failures['{}'] has no reason; write the real cause in known_failure(reason = ...)".format(label, match))
+        expires = entry.get("expires", "")
+        parts = expires.split("-")
+        if [len(part) for part in parts] != [4, 2, 2] or not "".join(parts).isdigit():
+            fail("{}: known_failures['{}'] expires '{}'; write the date as YYYY-MM-DD, at most half a year ahead".format(label, match, expires))
+        if "::" not in match and match not in [row.name for row in BACKENDS]:
+            fail("{}: known_failures key '{}' is neither a backend ({}) nor a check such as 'decoder::causality'".format(
+                label,
+                match,
+                ", ".join([row.name for row in BACKENDS]),
+            ))
+        entries.append({
+            "expires": expires,
+            "issue": entry.get("issue", ""),
+            "match": match,
+            "reason": entry["reason"],
+        })
+    return entries
+
+def _limits(ctx, label):
+    limits = {
+        "cpu_seconds": ctx.attr.cpu_seconds,
+        "memory_mib": ctx.attr.memory_mib,
+        "wall_seconds": ctx.attr.wall_seconds,
+    }
+    for name, value in limits.items():
+        if value <= 0:
+            fail("{}: limits['{}'] is {}; a limit must be above zero, leave it out for the default".format(label, name, value))
+    return limits
+
+def _hf_model_declaration_impl(ctx):
+    label = canonical(ctx.label)
+    for error in [
+        outside_vocabulary(label, "category", ctx.attr.category, CATEGORIES),
+        outside_vocabulary(label, "tier", ctx.attr.tier, TIERS),
+        outside_vocabulary(label, "task", ctx.attr.task, TASKS),
+    ]:
+        if error:
+            fail(error)
+    known_failures = _known_failures(label, ctx.attr.known_failures)
+    limits = _limits(ctx, label)
+    if ctx.label.package.split("/")[-2:-1] != [ctx.attr.category]:
+        fail("{}: category '{}' does not fit the folder; a model of that category lives in models/{}/{}".format(
+            label,
+            ctx.attr.category,
+            ctx.attr.category,
+            ctx.label.name,
+        ))
+    if ctx.label.package.split("/")[-1] != ctx.label.name:
+        fail("{}: the model's name must be its folder's; rename one, so that its cells are //{}:cpu, ...".format(label, ctx.label.package))
+
+    fields = {
+        "category": ctx.attr.category,
+        "checkpoint": ctx.attr.checkpoint,
+        "config": json.decode(ctx.attr.config),
+        "environment": ctx.attr.environment,
+        "folder": ctx.attr.slice[SliceInfo].folder,
+        "inputs": json.decode(ctx.attr.inputs),
+        "known_failures": known_failures,
+        "limits": limits,
+        "main_class": ctx.attr.main_class,
+        "model_type": ctx.attr.model_type,
+        "name": ctx.label.name,
+        "task": ctx.attr.task,
+        "tier": ctx.attr.tier,
+    }
+    slices = [dep[SliceInfo] for dep in [ctx.attr.slice] + ctx.attr.backbones]
+
+    declaration = ctx.actions.declare_file(ctx.label.name + ".declaration.json")
+    ctx.actions.write(declaration, json.encode_indent(dict(
+        fields,
+        backends = [row.name for row in BACKENDS],
+        label = label,
+        version = _VERSION,
+    )) + "\n")
+
+    # A model reaches a handful of folders, so flattening costs nothing here.
+    folders = depset(transitive = [info.folders for info in slices]).to_list()
+    return [
+        DefaultInfo(files = depset([declaration])),
+        ModelInfo(
+            declaration = declaration,
+            fields = dict(fields, slices = sorted(folders)),
+            label = label,
+            slices = depset(transitive = [info.files for info in slices]),
+        ),
+    ]
+
+hf_model_declaration = rule(
+    implementation = _hf_model_declaration_impl,
+    doc = "One model as data. Made by `hf_model`, which documents each attribute for users.",
+    attrs = {
+        "backbones": attr.label_list(
+            doc = "Slices of further model folders that the model reaches by its config alone.",
+            providers = [SliceInfo],
+        ),
+        "category": attr.string(
+            doc = "Which checks apply; the folder under `models/`.",
+            mandatory = True,
+        ),
+        "checkpoint": attr.string(
+            doc = "A well-known checkpoint of the architecture on the hub, for people; nothing downloads it here.",
+        ),
+        "config": attr.string(
+            doc = "Overrides of the shrunk config as a JSON object.",
+            default = "{}",
+        ),
+        "cpu_seconds": attr.int(
+            doc = "CPU seconds that one run of a cell may use.",
+            default = 60,
+        ),
+        "environment": attr.string(
+            doc = "Name of the environment.",
+            mandatory = True,
+        ),
+        "inputs": attr.string(
+            doc = "Overrides of the synthesised inputs as a JSON object.",
+            default = "{}",
+        ),
+        "known_failures": attr.string(
+            doc = "Known failures as a JSON object.",
+            default = "{}",
+        ),
+        "main_class": attr.string(
+            doc = "The class that gets every check.",
+            mandatory = True,
+        ),
+        "memory_mib": attr.int(
+            doc = "MiB of resident memory that one run of a cell may use.",
+            default = 4096,
+        ),
+        "model_type": attr.string(
+            doc = "The config's `model_type`.",
+            mandatory = True,
+        ),
+        "slice": attr.label(
+            doc = "Slice of the folder that holds the model's code.",
+            mandatory = True,
+            providers = [SliceInfo],
+        ),
+        "task": attr.string(
+            doc = "What the main class is for.",
+            mandatory = True,
+        ),
+        "tier": attr.string(
+            doc = "How much a failure matters.",
+            mandatory = True,
+        ),
+        "wall_seconds": attr.int(
+            doc = "Seconds on the clock that one run of a cell may take: only a backstop for hangs, since a busy machine is no fault of the model.",
+            default = 900,
+        ),
+    },
+)

@@ -1,0 +1,49 @@
+"""`hf_environment`: what a cell runs in, as one target."""
+
+EnvironmentInfo = provider(
+    doc = "A locked set of Python packages with its interpreter, and transformers beside it.",
+    fields = {
+        "core": "Depset of Files: transformers without its model folders.",
+        "manifest": "File: a hash for every file below `site`; what workers are keyed by.",
+        "name": "Name of the environment, for example `transformers-5.23`.",
+        "python": "File: the interpreter.",
+        "site": "File: one source directory with every package but transformers.",
+        "transformers_root": "Path from the exec root to the folder that holds the `transformers` package.",
+    },
+)
+
+def _hf_environment_impl(ctx):
+    return [EnvironmentInfo(
+        core = depset(ctx.files.core),
+        manifest = ctx.file.manifest,
+        name = ctx.label.name,
+        python = ctx.file.python,
+        site = ctx.file.site,
+        transformers_root = ctx.attr.core.label.workspace_root,
+    )]
+
+hf_environment = rule(
+    implementation = _hf_environment_impl,
+    doc = "Names the repositories of one environment.",
+    attrs = {
+        "core": attr.label(
+            doc = "transformers without its model folders. `--transformers` of a cell is its repository's root.",
+            mandatory = True,
+        ),
+        "manifest": attr.label(
+            doc = "A hash for every file below `site`. Bazel does not look into a source directory, so this file is what changes.",
+            allow_single_file = True,
+            mandatory = True,
+        ),
+        "python": attr.label(
+            doc = "The interpreter.",
+            allow_single_file = True,
+            mandatory = True,
+        ),
+        "site": attr.label(
+            doc = "The one source directory with the frozen wheels.",
+            allow_single_file = True,
+            mandatory = True,
+        ),
+    },
+)

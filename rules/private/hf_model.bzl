@@ -1,0 +1,140 @@
+"""`hf_model`: fans one declaration out to its targets. It computes nothing that a rule could."""
+
+load("//toolchains:backends.bzl", "BACKENDS")
+load(":cell.bzl", "hf_cell_test")
+load(":declaration.bzl", "hf_model_declaration")
+load(":environments.bzl", "ENVIRONMENTS")
+load(":index.bzl", "hf_cells")
+load(":vocabulary.bzl", "nearest")
+
+_LIMITS = ["cpu_seconds", "memory_mib", "wall_seconds"]
+
+def known_failure(reason, expires, issue = ""):
+    """Returns an entry of `known_failures`: a failure that is expected, with its cause.
+
+    Args:
+      reason: the real cause, in words that a maintainer of the model would accept.
+      expires: date as `YYYY-MM-DD` after which the entry must be looked at again.
+      issue: link to the issue, or the upstream file that is at fault.
+    """
+    return {"expires": expires, "issue": issue, "reason": reason}
+
+def _model_types(config):
+    """Returns every `model_type` in a nested config. Starlark has no recursion, so level by level."""
+    found = []
+    level = [config]
+    for _ in range(4):
+        deeper = []
+        for mapping in level:
+            found += [value for key, value in mapping.items() if key == "model_type"]
+            deeper += [value for value in mapping.values() if type(value) == "dict"]
+        level = deeper
+    return found
+
+def _folder_of(label, environment, model_type):
+    """Returns the model folder of transformers that defines `model_type`; fails if there is none."""
+    folder = environment.folders.get(model_type)
+    if folder == None:
+        meant = nearest(model_type, environment.folders.keys())
+        fail("{}: model type '{}' is not in environment {}; {}set model_type to one of its config classes'".format(
+            label,
+            model_type,
+            environment.name,
+            "did you mean '{}'? Else ".format(meant) if meant else "",
+        ))
+    return folder
+
+def hf_model(
+        name,
+        main_class,
+        task,
+        tier,
+        checkpoint = "",
+        model_type = None,
+        category = None,
+        environment = "transformers-5.23",
+        config = {},
+        inputs = {},
+        backbones = [],
+        limits = {},
+        known_failures = {},
+        tags = []):
+    """Declares one model and makes its targets.
+
+    For `//models/decoder/llama` these are `:llama`, the declaration that reports depend on; one test for each
+    row of `toolchains/backends.bzl`, `:cpu`, `:cuda`, ..., skipped where the device is absent; and `:cells`, the
+    verdicts that this host can have.
+
+    Args:
+      name: name of the model, which is also the name of its folder.
+      main_class: class that gets every check, by its name in transformers. The folder's other public classes
+        are built, run and saved too.
+      task: what the main class is for, one of the pipeline tasks.
+      tier: how much a failure matters: `critical`, `high`, `medium` or `low`.
+      checkpoint: a well-known checkpoint on the hub, for people. Nothing downloads it in this test.
+      model_type: the config's `model_type`. Defaults to the name.
+      category: which checks apply. Defaults to the folder above the model's, and must be equal to it.
+      environment: the locked set of packages that the cells run in.
+      config: overrides of the shrunk config, by the config's own field names; a nested dict for a sub-config.
+      inputs: overrides of the synthesised inputs; `docs/add-a-model.md` has the vocabulary.
+      backbones: names of further model folders that the model reaches by its config alone, where neither the
+        config class's defaults nor a `model_type` in `config` shows them.
+      limits: what one run of a cell may use: `cpu_seconds` (60), `wall_seconds` (900) and `memory_mib` (4096).
+      known_failures: failures that are expected: the backend's name or the check's id, and a `known_failure`.
+      tags: further tags for the tests.
+    """
+    package = native.package_name()
+    label = "//{}:{}".format(package, name)
+    if environment not in ENVIRONMENTS:
+        fail("{}: environment '{}' is not known; it must be one of: {}".format(label, environment, ", ".join(ENVIRONMENTS)))
+    for limit in limits:
+        if limit not in _LIMITS:
+            fail("{}: limits['{}'] is not a limit; it must be one of: {}".format(label, limit, ", ".join(_LIMITS)))
+    where = ENVIRONMENTS[environment]
+    model_type = model_type or name
+    category = category or (package.split("/") + ["", ""])[1]
+    folder = _folder_of(label, where, model_type)
+    reached = [_folder_of(label, where, other) for other in _model_types(config)] + backbones
+
+    hf_model_declaration(
+        name = name,
+        backbones = [where.repository + "//:" + other for other in {other: None for other in reached} if other != folder],
+        category = category,
+        checkpoint = checkpoint,
+        config = json.encode(config),
+        environment = environment,
+        inputs = json.encode(inputs),
+        known_failures = json.encode(known_failures),
+        main_class = main_class,
+        model_type = model_type,
+        slice = where.repository + "//:" + folder,
+        task = task,
+        tier = tier,
+        visibility = ["//visibility:public"],
+        **limits
+    )
+    for backend in BACKENDS:
+        hf_cell_test(
+            name = backend.name,
+            size = "small",
+            backend = backend.name,
+            checks = "//harness/checks:{}.py".format(category),
+            environment = "//toolchains:" + environment,
+            model = ":" + name,
+            tags = tags + [
+                "backend:" + backend.name,
+                "category:" + category,
+                "device:" + backend.device,
+                "tier:" + tier,
+            ],
+            target_compatible_with = ["//toolchains/devices:" + backend.device],
+            visibility = ["//visibility:public"],
+        )
+    hf_cells(name = "cells")
+
+    # The e2e tests copy the workspace: each package names its files.
+    native.filegroup(
+        name = "sources",
+        srcs = native.glob(["**"]),
+        visibility = ["//visibility:public"],
+    )

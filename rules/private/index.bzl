@@ -1,0 +1,98 @@
+"""What reports depend on: all declarations, and the verdicts of all cells that this build can run."""
+
+load("//toolchains:backends.bzl", "BACKENDS")
+load(":model_info.bzl", "ModelInfo")
+load(":verdict_info.bzl", "VerdictInfo")
+
+def _merge_impl(ctx):
+    infos = [cell[VerdictInfo] for cell in ctx.attr.cells]
+    merged = VerdictInfo(
+        logs = depset(transitive = [info.logs for info in infos]),
+        verdicts = depset(transitive = [info.verdicts for info in infos]),
+    )
+    return [DefaultInfo(files = merged.verdicts), merged]
+
+_hf_verdicts = rule(
+    implementation = _merge_impl,
+    doc = "The verdicts of many cells as one target.",
+    attrs = {
+        "cells": attr.label_list(
+            doc = "Cells, or targets of this rule.",
+            providers = [VerdictInfo],
+        ),
+    },
+)
+
+def hf_cells(name):
+    """Makes the target that holds the verdicts of this package's cells, where the platform has their devices.
+
+    A cell whose device is absent has no providers, so it is left out by `select`: the target itself is always
+    compatible, and what is missing from it the reports show as `no_hardware`.
+
+    Args:
+      name: name of the target.
+    """
+    cells = []
+    for backend in BACKENDS:
+        cells = cells + select({
+            "//toolchains/devices:" + backend.device: [":" + backend.name],
+            "//conditions:default": [],
+        })
+    _hf_verdicts(
+        name = name,
+        testonly = True,
+        cells = cells,
+        visibility = ["//visibility:public"],
+    )
+
+def _declarations_impl(ctx):
+    seen = {}
+    for model in ctx.attr.models:
+        name = model[ModelInfo].fields["name"]
+        if name in seen:
+            fail("{}: the name '{}' is taken by {}; a model's name is unique in the grid, rename one of the two".format(
+                model[ModelInfo].label,
+                name,
+                seen[name],
+            ))
+        seen[name] = model[ModelInfo].label
+    return [DefaultInfo(files = depset([model[ModelInfo].declaration for model in ctx.attr.models]))]
+
+_hf_declarations = rule(
+    implementation = _declarations_impl,
+    doc = "All declarations as one target. Fails if two models have one name.",
+    attrs = {
+        "models": attr.label_list(
+            doc = "Declarations.",
+            providers = [ModelInfo],
+        ),
+    },
+)
+
+def hf_model_index(name, packages):
+    """Makes the targets that reports depend on, from the packages below this one.
+
+    `declarations` has every declaration and `verdicts` every verdict that this build can run.
+
+    Args:
+      name: name of a filegroup with the BUILD files of all models.
+      packages: packages below this one, `subpackages(include = ["*/*"])`: nothing to keep by hand.
+    """
+    here = native.package_name()
+    models = ["//{}/{}".format(here, package) for package in packages]
+    native.filegroup(
+        name = name,
+        srcs = [model + ":sources" for model in models],
+        visibility = ["//visibility:public"],
+    )
+    _hf_declarations(
+        name = "declarations",
+        models = models,
+        visibility = ["//visibility:public"],
+    )
+    _hf_verdicts(
+        name = "verdicts",
+        testonly = True,
+        cells = [model + ":cells" for model in models],
+        visibility = ["//visibility:public"],
+    )

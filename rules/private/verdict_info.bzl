@@ -1,0 +1,9 @@
+"""What a cell's run leaves behind, for the test that judges it and the reports that count it."""
+
+VerdictInfo = provider(
+    doc = "The verdicts of cells that this build can run.",
+    fields = {
+        "logs": "Depset of Files: the log of each cell, for a person.",
+        "verdicts": "Depset of Files: `verdict.json` of each cell.",
+    },
+)

@@ -1,0 +1,74 @@
+"""The closed vocabularies of a declaration, and how a word outside them is refused."""
+
+# What a model is, and so which checks it must pass: one folder under `models/`, one module in `harness/checks/`.
+CATEGORIES = ["encoder", "decoder", "encoder_decoder", "vision", "multimodal", "audio"]
+
+# How much a failure matters, by use and by how many other architectures follow this one.
+TIERS = ["critical", "high", "medium", "low"]
+
+# The pipeline tasks of the environment, and `text2text-generation`, whose pipeline transformers 5 removed.
+TASKS = [
+    "audio-classification",
+    "automatic-speech-recognition",
+    "depth-estimation",
+    "document-question-answering",
+    "feature-extraction",
+    "fill-mask",
+    "image-classification",
+    "image-feature-extraction",
+    "image-segmentation",
+    "image-text-to-text",
+    "mask-generation",
+    "object-detection",
+    "question-answering",
+    "text-classification",
+    "text-generation",
+    "text-to-audio",
+    "text2text-generation",
+    "token-classification",
+    "translation",
+    "video-classification",
+    "visual-question-answering",
+    "zero-shot-audio-classification",
+    "zero-shot-image-classification",
+    "zero-shot-object-detection",
+]
+
+def nearest(word, vocabulary):
+    """Returns the entry of `vocabulary` that shares the most letter pairs with `word`, or None.
+
+    Starlark has no edit distance; pairs of letters find the misspelt word in practice.
+
+    Args:
+      word: what the user wrote.
+      vocabulary: list of strings.
+    """
+    pairs = {word[i:i + 2].lower(): None for i in range(len(word) - 1)}
+    best, best_score = None, 0
+    for candidate in vocabulary:
+        shared = len([None for i in range(len(candidate) - 1) if candidate[i:i + 2].lower() in pairs])
+        score = 200 * shared // (len(word) + len(candidate))
+        if score > best_score:
+            best, best_score = candidate, score
+    return best if best_score >= 40 else None
+
+def outside_vocabulary(label, attribute, word, vocabulary):
+    """Returns the error for a word outside a closed vocabulary, or None if it is in it.
+
+    Args:
+      label: label of the declaration, for the message.
+      attribute: name of the attribute that holds the word.
+      word: what the user wrote.
+      vocabulary: list of the allowed words.
+    """
+    if word in vocabulary:
+        return None
+    meant = nearest(word, vocabulary)
+    hint = "did you mean '{}'? ".format(meant) if meant else ""
+    return "{}: {} '{}' is not known; {}it must be one of: {}".format(
+        label,
+        attribute,
+        word,
+        hint,
+        ", ".join(vocabulary),
+    )
