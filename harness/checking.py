@@ -1,0 +1,289 @@
+"""What makes a pytest function a check, and the plugin that runs checks in level order and reports each.
+
+The plugin decides what is run, what does not apply and what an earlier failure keeps from running; what a check
+examines is its own affair, and what the results amount to is the parent's (`harness.verdict`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+from harness.reporter import HarnessFault, PlannedCheck, Reporter
+from harness.verdict import CheckResult
+
+if TYPE_CHECKING:
+    from harness.cell import Cell
+
+CHECK_LEVELS = ("parsed", "built", "forward", "consistent")
+
+_MARK = "__modelgrid_check__"
+_MAX_MESSAGE = 6000
+_FRAMES_SHOWN = 6
+
+Function = TypeVar("Function", bound=Callable[..., None])
+Unless = Callable[["Cell"], "str | None"]
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckMark:
+    """What `@check` says of a check.
+
+    Attributes:
+      level: the level that the check guards, one of `CHECK_LEVELS`.
+      core: whether the level cannot be reached without it.
+      unless: returns why the check does not apply to a cell, or None where it does.
+      last: runs after every other check, whatever its level: for what the checks themselves may have broken.
+    """
+
+    level: str
+    core: bool = False
+    unless: Unless | None = None
+    last: bool = False
+
+
+def check(
+    *, level: str, core: bool = False, unless: Unless | None = None, last: bool = False
+) -> Callable[[Function], Function]:
+    """Makes a pytest function a check; see `CheckMark` for the arguments.
+
+    Raises:
+      ValueError: the level is unknown, or the function's name or docstring is missing.
+    """
+    if level not in CHECK_LEVELS:
+        raise ValueError(
+            f"check level {level!r} is not one of {', '.join(CHECK_LEVELS)}"
+        )
+
+    def mark(function: Function) -> Function:
+        if not function.__name__.startswith("test_"):
+            raise ValueError(f"check {function.__name__!r} must be named test_…")
+        if not (function.__doc__ or "").strip():
+            raise ValueError(
+                f"check {function.__name__!r} needs a docstring that says which defect it finds"
+            )
+        setattr(function, _MARK, CheckMark(level, core, unless, last))
+        return function
+
+    return mark
+
+
+def check_id(item: pytest.Item) -> str:
+    """Returns the id that verdicts use, for example `decoder::causality`."""
+    name = item.name.removeprefix("test_")
+    return f"{item.path.stem}::{name}"
+
+
+def run_order(mark: CheckMark) -> int:
+    """Returns the place of a check's level; checks of one place keep the order of their files."""
+    return len(CHECK_LEVELS) if mark.last else CHECK_LEVELS.index(mark.level)
+
+
+class CheckPlugin:
+    """Pytest plugin of one cell: gives checks the fixture `cell`, gates them by level, streams results.
+
+    Args:
+      cell: the cell under test.
+      reporter: where plan and results go.
+      foreground: a person watches: pytest's own reporting stays on, and its selection options (`-k`) are obeyed.
+    """
+
+    def __init__(
+        self, cell: Cell, reporter: Reporter, *, foreground: bool = False
+    ) -> None:
+        self._cell = cell
+        self._reporter = reporter
+        self._foreground = foreground
+        self._failed: dict[str, str] = {}
+        self.results: list[CheckResult] = []
+
+    @pytest.fixture(scope="session")
+    def cell(self) -> Cell:
+        """The cell under test."""
+        return self._cell
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Orders the checks by level and announces them all before the first runs."""
+        unmarked = [item.nodeid for item in items if _mark_of(item) is None]
+        if unmarked:
+            raise HarnessFault(f"tests without @check: {', '.join(unmarked)}")
+        items.sort(key=lambda item: run_order(_require_mark(item)))
+        planned = [(check_id(item), _require_mark(item)) for item in items]
+        self._reporter.planned(
+            [
+                PlannedCheck(id=name, level=mark.level, core=mark.core)
+                for name, mark in planned
+            ]
+        )
+
+    def pytest_runtest_protocol(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> bool:
+        """Runs one check, or says why not."""
+        mark = _require_mark(item)
+        name = check_id(item)
+        earlier = self._earlier_failure(mark)
+        if earlier:
+            self._finish(name, mark, "not_run", f"{earlier} failed")
+            return True
+        self._reporter.started(name)
+        try:
+            reason = mark.unless(self._cell) if mark.unless else None
+        except BaseException as error:  # noqa: BLE001 - a check's condition must not end the run
+            _reraise_control(error)
+            self._finish(
+                name, mark, "failed", f"the check's `unless` raised\n{describe(error)}"
+            )
+            return True
+        if reason is not None:
+            outcome = (
+                ("not_applicable", reason)
+                if reason.strip()
+                else ("failed", "`unless` gave an empty reason")
+            )
+            self._finish(name, mark, *outcome)
+            return True
+        if self._foreground:
+            item.ihook.pytest_runtest_logstart(
+                nodeid=item.nodeid, location=item.location
+            )
+        reports = runtestprotocol(item, nextitem=nextitem, log=self._foreground)
+        self._finish(name, mark, *_outcome(reports))
+        return True
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Iterator[None]:
+        """Keeps the exception beside pytest's report, so that the message is ours and deterministic."""
+        report: Any = yield
+        if call.excinfo is not None:
+            report.modelgrid_error = call.excinfo.value
+        return report
+
+    def _earlier_failure(self, mark: CheckMark) -> str:
+        """Returns the id of a failed check that keeps one with `mark` from running, or an empty string."""
+        for level in CHECK_LEVELS[: CHECK_LEVELS.index(mark.level)]:
+            if level in self._failed:
+                return self._failed[level]
+        return ""
+
+    def _finish(self, name: str, mark: CheckMark, outcome: str, message: str) -> None:
+        result = CheckResult(
+            id=name,
+            level=mark.level,
+            core=mark.core,
+            outcome=outcome,
+            message=clean(message),
+        )
+        if outcome == "failed":
+            self._failed.setdefault(mark.level, name)
+        self.results.append(result)
+        self._reporter.finished(result)
+
+
+def _mark_of(item: pytest.Item) -> CheckMark | None:
+    function = getattr(item, "function", None)
+    mark: CheckMark | None = getattr(function, _MARK, None)
+    return mark
+
+
+def _require_mark(item: pytest.Item) -> CheckMark:
+    mark = _mark_of(item)
+    if mark is None:
+        raise HarnessFault(f"test without @check: {item.nodeid}")
+    return mark
+
+
+def _outcome(reports: Sequence[pytest.TestReport]) -> tuple[str, str]:
+    """Returns outcome and message of a check from pytest's reports of its set-up, call and tear-down."""
+    for report in reports:
+        if report.outcome == "skipped" or hasattr(report, "wasxfail"):
+            reason = (
+                describe(getattr(report, "modelgrid_error", None))
+                if report.outcome == "skipped"
+                else ""
+            )
+            return (
+                "failed",
+                f"check skipped itself; state the reason in its `unless`\n{reason}",
+            )
+        if report.outcome == "failed":
+            error = getattr(report, "modelgrid_error", None)
+            return "failed", describe(error) if error is not None else str(
+                report.longrepr
+            )
+    return "passed", ""
+
+
+def _reraise_control(error: BaseException) -> None:
+    """Lets a debugger's or a person's wish to stop through."""
+    if isinstance(error, (KeyboardInterrupt, SystemExit, pytest.exit.Exception)):
+        raise error
+
+
+def describe(error: BaseException | None) -> str:
+    """Returns what a person needs of an exception: one line first, then details and where it was raised.
+
+    A failed assertion with a message of its own starts with that message; any other exception with its type.
+    """
+    if error is None:
+        return "no exception was kept"
+    text = str(error).strip()
+    if not isinstance(error, AssertionError) and type(error).__name__ not in (
+        "SpecError",
+        "Failed",
+        "Skipped",
+    ):
+        text = f"{type(error).__name__}: {text}"
+    first, _, rest = (text or "assertion failed without a message").partition("\n")
+    where = [f"at {frame}" for frame in _frames(error)]
+    return "\n".join(
+        [first, *(line for line in rest.splitlines() if line.strip()), *where]
+    )
+
+
+def _frames(error: BaseException) -> list[str]:
+    """Returns the innermost frames that are ours or the model's, as `file:line in function`."""
+    seen: BaseException = error
+    while seen.__cause__ is not None:
+        seen = seen.__cause__
+    frames = [
+        f"{frame.filename}:{frame.lineno} in {frame.name}"
+        for frame in traceback.extract_tb(seen.__traceback__)
+        if "/_pytest/" not in frame.filename and "/pluggy/" not in frame.filename
+    ]
+    return frames[-_FRAMES_SHOWN:]
+
+
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")
+_PID = re.compile(r"\b(pid|PID|process)([ =:]+)\d+")
+_TEMPORARY = re.compile(r"/(?:tmp|var/tmp|dev/shm)/[^\s'\":,)]+")
+_PACKAGE_PATH = re.compile(
+    r"/[^\s'\":,)]*?/(?=(?:transformers|torch|harness|numpy|huggingface_hub|safetensors)/)"
+)
+
+
+def clean(text: str) -> str:
+    """Returns `text` without what differs from run to run or machine to machine: paths, addresses, pids."""
+    for root in sorted(
+        {entry.rstrip("/") for entry in (*sys.path, str(Path.cwd())) if len(entry) > 1},
+        key=len,
+    )[::-1]:
+        text = text.replace(root + "/", "")
+    text = _PACKAGE_PATH.sub("", text)
+    text = _TEMPORARY.sub("<temporary>", text)
+    text = _ADDRESS.sub("0x…", text)
+    text = _PID.sub(r"\1\2N", text)
+    if len(text) > _MAX_MESSAGE:
+        text = text[:_MAX_MESSAGE] + "\n… cut"
+    return text.rstrip()
