@@ -1,0 +1,305 @@
+"""Builds a cell's tiny model: finds the classes in the model's folder, makes the configuration, fills the weights.
+
+Mistakes of a declaration (an unknown class, an unknown configuration key) are `SpecError`s that name the label and the
+nearest right name. How a configuration is shrunk is `harness.shrink`'s; what goes into the model `harness.inputs`'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import difflib
+import hashlib
+import importlib
+import inspect
+import pkgutil
+import random
+from collections.abc import Iterator, Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy
+import torch
+from torch import nn
+from transformers.configuration_utils import PreTrainedConfig
+from transformers.modeling_utils import PreTrainedModel
+
+from harness import shrink
+from harness.spec import Spec, SpecError
+
+NOISE = 0.1
+"""Standard deviation of what is added to parameters that must stay near their default: norms, biases, scales."""
+
+EMBEDDING_STD = 0.3
+LAYER_SCALE = 0.7
+"""Layer scales start at 1e-6 or so in training; at that size a check could not see the layer behind one."""
+
+
+def modeling_modules(spec: Spec) -> list[ModuleType]:
+    """Returns the folder's modules that define PyTorch models, imported, in the order of their names.
+
+    Raises:
+      SpecError: the folder is not in the environment, or holds no model.
+    """
+    return _modules(spec, "modeling_")
+
+
+def _modules(spec: Spec, prefix: str) -> list[ModuleType]:
+    name = f"transformers.models.{spec.folder}"
+    try:
+        package = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise SpecError(
+            f"{spec.label}: model folder {spec.folder!r} is not in environment {spec.environment!r}"
+            f"{nearest(spec.folder, folders())}"
+        ) from None
+    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name.startswith(prefix))
+    if not names:
+        raise SpecError(f"{spec.label}: model folder {spec.folder!r} has no file {prefix}*.py; it holds no model")
+    return [importlib.import_module(f"{name}.{module}") for module in names]
+
+
+def folders() -> list[str]:
+    """Returns the model folders that are there."""
+    import transformers.models
+
+    return sorted(module.name for module in pkgutil.iter_modules(transformers.models.__path__) if module.ispkg)
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """Returns `; did you mean 'x'?` for the name in `known` that is nearest to `word`, or an empty string."""
+    found = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def model_classes(spec: Spec) -> list[type[PreTrainedModel]]:
+    """Returns the public concrete model classes of the folder, the main class first, then as the files list them."""
+    found: list[type[PreTrainedModel]] = []
+    for module in modeling_modules(spec):
+        for name in getattr(module, "__all__", ()):
+            value = getattr(module, name, None)
+            if inspect.isclass(value) and _is_concrete(value) and value not in found:
+                found.append(value)
+    main = main_class(spec)
+    return [main, *(cls for cls in found if cls is not main)]
+
+
+def _is_concrete(cls: type[Any]) -> bool:
+    """Returns whether a class is a model that can be made: not an abstract `XPreTrainedModel`."""
+    return issubclass(cls, PreTrainedModel) and not cls.__name__.endswith(("PreTrainedModel", "PretrainedModel"))
+
+
+def main_class(spec: Spec) -> type[PreTrainedModel]:
+    """Returns the class that the declaration names.
+
+    Raises:
+      SpecError: the folder has no model class of that name.
+    """
+    modules = modeling_modules(spec)
+    for module in modules:
+        value = getattr(module, spec.main_class, None)
+        if inspect.isclass(value) and issubclass(value, PreTrainedModel):
+            return value
+    known = [
+        name
+        for module in modules
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and value.__module__ == module.__name__ and _is_concrete(value)
+    ]
+    raise SpecError(
+        f"{spec.label}: class {spec.main_class!r} is not in model folder {spec.folder!r}"
+        f"{nearest(spec.main_class, known)} (it has {', '.join(sorted(known))})"
+    )
+
+
+def config_class(spec: Spec) -> type[PreTrainedConfig]:
+    """Returns the configuration class of the main class, checked against the declared model type.
+
+    Raises:
+      SpecError: no configuration of the folder has that model type.
+    """
+    declared = main_class(spec).config_class
+    if declared is not None and declared.model_type == spec.model_type:
+        return declared
+    known: dict[str, type[PreTrainedConfig]] = {}
+    for module in _modules(spec, "configuration_"):
+        for value in vars(module).values():
+            if inspect.isclass(value) and issubclass(value, PreTrainedConfig) and value.model_type:
+                known.setdefault(value.model_type, value)
+    if spec.model_type not in known:
+        raise SpecError(
+            f"{spec.label}: no configuration in model folder {spec.folder!r} has model type {spec.model_type!r}"
+            f"{nearest(spec.model_type, sorted(known))} (it has {', '.join(sorted(known))})"
+        )
+    return known[spec.model_type]
+
+
+def tiny_config(spec: Spec, cls: type[PreTrainedConfig] | None = None) -> PreTrainedConfig:
+    """Returns the shrunk configuration with the declared values in it.
+
+    Args:
+      spec: the cell.
+      cls: the configuration class; by default that of the main class.
+
+    Raises:
+      SpecError: a declared key is not a field of the configuration it is given to.
+    """
+    cls = cls or config_class(spec)
+    _check_keys(spec, cls, spec.config, "config")
+    full = default_config(cls, spec.config)
+    declared = _own_names(spec, full, spec.config, "config")
+    config = shrink.shrink(full, declared)
+    assert isinstance(config, PreTrainedConfig)
+    return config
+
+
+def default_config(cls: type[PreTrainedConfig], declared: Mapping[str, Any]) -> PreTrainedConfig:
+    """Returns the configuration with the class's defaults under the declared values.
+
+    A sub-configuration keeps the values that its parent gives it by default, unless its model type is declared.
+    """
+    values = copy.deepcopy(dict(declared))
+    for name, spec in cls.sub_configs_defaults.items():
+        value = values.get(name)
+        if isinstance(value, dict) and value.get("model_type", spec.model_type) == spec.model_type:
+            values[name] = {**spec.init_kwargs, **value}
+    return cls(**values)
+
+
+def _check_keys(spec: Spec, cls: type[PreTrainedConfig], declared: Mapping[str, Any], where: str) -> None:
+    """Raises a SpecError for the first key that is not a field of `cls`."""
+    fields = [field.name for field in dataclasses.fields(cls)]
+    known = [*fields, *cls.attribute_map, *cls.sub_configs_defaults, "num_labels", "model_type", "output_attentions"]
+    for key in declared:
+        if key not in known:
+            raise SpecError(
+                f"{spec.label}: {where} key {key!r} is not a field of {cls.__name__}{nearest(key, known)}"
+            )
+
+
+def _own_names(spec: Spec, full: PreTrainedConfig, declared: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Returns `declared` under the fields' own names, checked for the whole tree below `full`."""
+    found: dict[str, Any] = {}
+    for key, value in declared.items():
+        name = full.attribute_map.get(key, key)
+        sub = getattr(full, name, None)
+        if shrink.is_config(sub) and isinstance(value, Mapping):
+            assert isinstance(sub, PreTrainedConfig)
+            inner = {inner_key: inner_value for inner_key, inner_value in value.items() if inner_key != "model_type"}
+            _check_keys(spec, type(sub), inner, f"{where}.{key}")
+            found[name] = _own_names(spec, sub, inner, f"{where}.{key}")
+        else:
+            found[name] = value
+    return found
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Runs the body with every global generator seeded, and puts their states back afterwards."""
+    state = (torch.get_rng_state(), numpy.random.get_state(), random.getstate())
+    torch.manual_seed(seed)
+    numpy.random.seed(seed)
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state[0])
+        numpy.random.set_state(state[1])
+        random.setstate(state[2])
+
+
+def build(
+    cls: type[PreTrainedModel], config: PreTrainedConfig, *, seed: int = 0, attention: str | None = None
+) -> PreTrainedModel:
+    """Returns a new model in eval mode, float32, on the CPU, its weights filled by `fill_weights`.
+
+    Args:
+      cls: the model class.
+      config: left as it is; the model gets a copy.
+      seed: equal seeds give equal weights, in every process.
+      attention: `eager`, `sdpa`, …; by default what the class chooses.
+    """
+    config = copy.deepcopy(config)
+    options = {} if attention is None else {"attn_implementation": attention}
+    with seeded(seed):
+        model = cls._from_config(config, **options)
+    fill_weights(model, seed)
+    return model.eval()
+
+
+@torch.no_grad()
+def fill_weights(model: nn.Module, seed: int) -> None:
+    """Gives every floating parameter a seeded random value that keeps activations near 1 and no path dead.
+
+    Default initialisation leaves zeros (biases, layer scales, position tables), and a check cannot see through a zero.
+    Each tensor has a generator of its own, seeded by its name, so values do not depend on the order of construction.
+    Tied parameters stay tied.
+    """
+    done: set[int] = set()
+    for prefix, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.is_floating_point() and id(parameter) not in done:
+                done.add(id(parameter))
+                path = f"{prefix}.{name}" if prefix else name
+                parameter.copy_(_fresh_values(module, path, parameter, seed))
+        if isinstance(module, nn.modules.batchnorm._NormBase):
+            _perturb_statistics(module, prefix, seed)
+
+
+def _noise(path: str, shape: torch.Size, seed: int) -> torch.Tensor:
+    """Returns standard normal noise that depends on the name and the seed alone."""
+    digest = hashlib.sha256(f"{seed}:{path}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+    return torch.randn(shape, generator=generator, dtype=torch.float32)
+
+
+_NEAR_DEFAULT = ("A_log", "D", "dt_bias", "logit_scale", "logit_bias", "temperature", "decay", "time_", "original0", "weight_g")
+_LAYER_SCALES = ("lambda", "gamma", "layer_scale", "layerscale")
+
+
+def _fresh_values(module: nn.Module, path: str, old: torch.Tensor, seed: int) -> torch.Tensor:
+    """Returns the new value of one parameter, chosen by what kind of parameter it is."""
+    noise = _noise(path, old.shape, seed)
+    name = path.rpartition(".")[2]
+    norm = "norm" in type(module).__name__.lower()
+    if isinstance(module, nn.Embedding):
+        value = noise * EMBEDDING_STD
+        if module.padding_idx is not None:
+            value[module.padding_idx] = 0
+        return value
+    if any(word in path.split(".")[-1] for word in _LAYER_SCALES) and not norm:
+        return LAYER_SCALE + NOISE * noise
+    if old.dim() <= 1 or norm or any(word in name for word in _NEAR_DEFAULT):
+        return _near_default(old, noise)
+    return noise * _deviation(module, old)
+
+
+def _near_default(old: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Keeps special parameters meaningful (positive ones positive): default plus noise in proportion to it."""
+    if bool((old == 0).all()) or bool((old == 1).all()):
+        return old + NOISE * noise
+    return old * (1 + NOISE * noise.clamp(-3, 3))
+
+
+def _deviation(module: nn.Module, old: torch.Tensor) -> float:
+    """Returns the standard deviation that keeps the variance of what passes through the weight."""
+    shape = old.shape
+    if type(module).__name__ == "Conv1D":
+        return float(shape[0] ** -0.5)
+    if isinstance(module, nn.Linear):
+        return float(shape[1] ** -0.5)
+    if isinstance(module, nn.modules.conv._ConvTransposeNd):
+        return float((shape[0] * shape[2:].numel() / max(1, torch.Size(module.stride).numel())) ** -0.5)
+    if isinstance(module, nn.modules.conv._ConvNd):
+        return float(shape[1:].numel() ** -0.5)
+    return float(min(0.5, max(0.05, (shape[-1] * shape[-2]) ** -0.25)))
+
+
+def _perturb_statistics(module: Any, prefix: str, seed: int) -> None:
+    """Moves running means off 0 and running variances off 1; variances stay positive."""
+    if getattr(module, "running_mean", None) is not None:
+        module.running_mean.add_(NOISE * _noise(f"{prefix}.running_mean", module.running_mean.shape, seed))
+        module.running_var.mul_((NOISE * _noise(f"{prefix}.running_var", module.running_var.shape, seed)).exp())

@@ -1,0 +1,471 @@
+"""Makes a tiny configuration out of a configuration class's defaults, by the meaning of its fields.
+
+There is no code for any one model here: a field is shrunk by what its name says it is (`MEANINGS`), sub-configurations
+recursively, and what was equal stays equal across the whole tree, so that widths which must fit one another still do.
+Values that a declaration gives always win. Whether a model can be built from the result is for `harness.build`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+VOCABULARY = 160
+"""Size of a shrunk vocabulary, tokens. Ordinary tokens are those from `FIRST_TOKEN` up to the special ones at the end."""
+
+FIRST_TOKEN = 24
+"""Ids below it keep their number: vocabularies put padding, start, end and the like there."""
+
+POSITIONS = 128
+"""Longest sequence of a shrunk model, tokens or frames."""
+
+HEADS = 4
+EXPERTS = 4
+IMAGE_SIDE = 64
+"""Side of a picture where the patches do not say, pixels: two positions are left after the usual stride of 32."""
+
+
+def shrink(full: Any, declared: Mapping[str, Any] | None = None) -> Any:
+    """Returns a tiny configuration of the class of `full`.
+
+    Args:
+      full: a `PreTrainedConfig` with the class's defaults and the declared values already in.
+      declared: the values that must stay as they are, nested by sub-configuration.
+    """
+    return _shrink_node(full, declared or {}, Scale.of(full, declared or {}))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The tree: which configurations there are, and what they share.
+
+
+def sub_configs(config: Any) -> Iterator[tuple[str, Any]]:
+    """Yields the name and value of each field of `config` that is itself a configuration."""
+    for name in [*config.sub_configs, *vars(config)]:
+        value = getattr(config, name, None)
+        if is_config(value) and not name.startswith("_"):
+            yield name, value
+
+
+def is_config(value: Any) -> bool:
+    """Returns whether `value` is a configuration object (and not a class or a dictionary)."""
+    return hasattr(value, "model_type") and hasattr(value, "to_diff_dict") and not isinstance(value, type)
+
+
+def field_values(config: Any) -> dict[str, Any]:
+    """Returns the value of every field that the class of `config` adds to the common ones, in order."""
+    common = {field.name for field in dataclasses.fields(_base_class(type(config)))}
+    names = [field.name for field in dataclasses.fields(config) if field.name not in common]
+    return {name: getattr(config, name) for name in names if hasattr(config, name)}
+
+
+def raw_defaults(cls: type[Any]) -> dict[str, Any]:
+    """Returns the defaults that the fields of `cls` have before the class derives anything from them."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(cls):
+        if field.default is not dataclasses.MISSING:
+            found[field.name] = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            found[field.name] = field.default_factory()
+    return found
+
+
+def _base_class(cls: type[Any]) -> type[Any]:
+    """Returns the class all configurations derive from."""
+    return next(base for base in cls.__mro__ if base.__name__ in ("PreTrainedConfig", "PretrainedConfig"))
+
+
+@dataclasses.dataclass
+class Scale:
+    """What a whole tree of configurations agrees on: which new value an old width or special token gets."""
+
+    widths: dict[int, int]
+    tokens: dict[int, int]
+
+    @classmethod
+    def of(cls, config: Any, declared: Mapping[str, Any]) -> Scale:
+        """Returns the scale for the tree below `config`; declared numbers stand for themselves."""
+        scale = cls(widths={}, tokens={})
+        special: set[int] = set()
+        for node in _nodes(config):
+            for name, value in field_values(node).items():
+                meaning = meaning_of(name)
+                if meaning == "token":
+                    special.update(item for item in _integers(value) if item >= FIRST_TOKEN)
+                elif meaning == "width" and isinstance(value, (list, tuple)):
+                    scale._register_ladder(value)
+        for place, token in enumerate(sorted(special, reverse=True)):
+            scale.tokens[token] = VOCABULARY - 1 - place
+        for value in _declared_integers(declared):
+            scale.widths[value] = value
+        return scale
+
+    def width(self, value: int) -> int:
+        """Returns the new width for `value`: a multiple of 32 that grows with its logarithm; small ones stay.
+
+        A multiple of 32 divides among up to 4 heads of a width that rotary embeddings can split, and among the usual
+        numbers of groups.
+        """
+        if value not in self.widths:
+            self.widths[value] = value if value <= 32 else 32 * max(1, round(math.log2(value / 256)))
+        return self.widths[value]
+
+    def _register_ladder(self, values: Sequence[Any]) -> None:
+        """Keeps the widths of successive stages distinct and rising where they were."""
+        steps = sorted({value for value in _integers(values) if value >= 16})
+        for place, value in enumerate(steps):
+            self.widths.setdefault(value, 32 * (place + 1) if len(steps) > 1 else self.width(value))
+
+
+def _nodes(config: Any) -> Iterator[Any]:
+    yield config
+    for _, sub in sub_configs(config):
+        yield from _nodes(sub)
+
+
+def _integers(value: Any) -> Iterator[int]:
+    """Yields the integers in a value that may be a number, or a list of lists of them."""
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _integers(item)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        yield value
+
+
+def _declared_integers(declared: Mapping[str, Any]) -> Iterator[int]:
+    """Yields the declared widths of the whole tree."""
+    for name, value in declared.items():
+        if isinstance(value, Mapping):
+            yield from _declared_integers(value)
+        elif meaning_of(name) == "width":
+            yield from _integers(value)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The table: what a field's name says it is. The first pattern that matches the whole name wins.
+
+MEANINGS: tuple[tuple[str, str], ...] = (
+    # What no size depends on, or what must stay as the architecture has it.
+    ("keep", r".*(kernel|stride|dilation|padding|ratio|factor|rate|prob|eps|bias|std|range|scale|theta|buckets|bins).*"),
+    ("keep", r".*(dropout|loss|cost|coef|weight|temperature|penalty|gamma|alpha|beta|sampling|hop|fft|mel_bins).*"),
+    ("keep", r"type_vocab_size|num_channels|in_chans|in_channels|input_channels|.*_type_size|max_2d_position_embeddings"),
+    ("keep", r"num_labels|num_quant.*|num_mel.*|n_mels|feature_size|input_feat_per_channel|temporal_patch_size|.*expand"),
+    ("keep", r"num_register_tokens|spatial_merge_size|num_codebooks|n_codebooks|n_codes_.*|.*_levels|audio_channels"),
+    # Words and their numbers.
+    ("token", r"(.*_)?token_(id|index|ids)|.*_token|(.*_)?(start|end)_token.*"),
+    ("vocabulary", r".*vocab(ulary)?(_size)?|n_vocab|codebook_size|num_embeddings|.*_vocab|n_tokens|num_entities"),
+    # How often something repeats.
+    ("period", r".*(_interval|_period|_sparse_step|_every_n_layers|_window_pattern|_frequency)|hybrid_layer_.*"),
+    ("offset", r".*_layer_offset|first_k_dense_replace|num_dense_layers|first_num_dense.*|.*_start_index"),
+    ("stages", r"depths|.*_depths|layers_per_stage|num_blocks"),
+    ("layer_list", r"(mlp_|mtp_)?layer_types|attention_layers|.*layers_block_type|indexer_types|hybrid_override_pattern"),
+    ("layer_pairs", r"attention_types"),
+    ("layer_index", r".*(_indices|_indexes|_feature_layers?|extract_layers|_hook_ids|_layer_ids|_layer_index)|mlp_only_layers"),
+    ("layers", r"(.*_)?(num_)?(hidden_|encoder_|decoder_|attention_)?(layers?|blocks|depth)|n_layers?|.*_layers_num"),
+    ("layers", r".*num_.*layers|.*_num_layers|.*_layers|depth|.*_depth|max_window_layers|resampler_depth"),
+    # How attention is divided.
+    ("key_value_heads", r".*(key_value|kv|key)_heads|.*multi_query_group_num|kv_n_heads|n_kv_heads"),
+    ("heads", r".*(num_|n_|_)heads?(_ipa)?|n_heads?|.*attention_heads|heads|encoder_num_heads"),
+    ("head_width", r"(.*_)?head_(dim|width|size)|d_kv|kv_channels|dim_head|.*_d_head|.*_head_dim|head_dim_.*|attention_head_size"),
+    ("groups", r"n_group|num_groups|num_conv_pos_embedding_groups|.*_n_groups|n_groups|o_groups|norm_num_groups"),
+    # Experts.
+    ("chosen_experts", r".*(experts_per_tok(en)?|top_?k|experts_per_token|topk_group)|moe_k"),
+    ("experts", r".*(num|n)_.*experts|num_experts|n_experts|.*_num_experts"),
+    # Pictures, sound and positions.
+    ("patch", r"(.*_)?patch_size|.*patch_sizes"),
+    ("image", r"(.*_)?(image|img|spec|input_image|pretrain_image|crop)_size|img_dim|resolution|image_resolution"),
+    ("image_tokens", r"image_seq_len(gth)?|mm_tokens_per_image|num_image_tokens|image_token_num|num_patches|image_num_patches"),
+    ("window", r".*window(_size|_len|_size_.*)?|sliding_window|.*chunk_size|block_size|local_radius|window_.*"),
+    ("window", r"attention_window|local_attention_window_len|attention_chunk_size|n_window.*|chunk_length|global_block_size"),
+    ("positions", r".*(max_.*positions?.*|n_positions|n_ctx|max_seq_len(gth)?|max_len(gth)?|context_length|max_sequence.*)"),
+    ("positions", r"(.*_)?num_(position_embeddings|frames)|seq_len(gth)?|sequence_length|max_source_.*|max_ep_len"),
+    ("queries", r"(.*_)?(num|n)_(.*_)?(queries|latents|query_tokens|object_queries|prompts|denoising|points)|num_query.*"),
+    ("queries", r"num_proposals|two_stage_num_proposals|num_negatives|num_codevectors_per_group|number_of_.*queries"),
+    # All else that is a size is the width of something.
+    ("width", r".*(size|dim|dims|width|channels|features|filters|units|rank|planes|sizes|hidden|hid)(_.*)?"),
+    ("width", r"d_.*|.*_embd|n_inner|.*dff|.*_ff|ffn|.*inner_dim|.*embed.*|.*_dims?|(num_)?filters|.*_channels_.*|dim"),
+)
+_COMPILED = tuple((meaning, re.compile(pattern)) for meaning, pattern in MEANINGS)
+
+
+def meaning_of(name: str) -> str:
+    """Returns what a field of this name is, a word of `MEANINGS`; `keep` where the name says nothing."""
+    return next((meaning for meaning, pattern in _COMPILED if pattern.fullmatch(name)), "keep")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The rules: what each meaning does to a value. `node` holds the old and new values of the same configuration.
+
+
+@dataclasses.dataclass
+class Node:
+    """One configuration on its way: its values before and after, and what the tree agrees on."""
+
+    old: dict[str, Any]
+    scale: Scale
+    layers: int
+    new: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def named(self, *meanings: str) -> dict[str, int]:
+        """Returns the old integer values of the fields with one of `meanings`."""
+        return {
+            name: value for name, value in self.old.items() if meaning_of(name) in meanings and _is_integer(value)
+        }
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _heads(value: int, node: Node) -> int:
+    """Four heads, or as many as there were, as a power of two."""
+    return min(HEADS, 2 ** int(math.log2(value))) if value > 0 else value
+
+
+def _key_value_heads(value: int, node: Node) -> int:
+    """As many as the query heads where they were equal, else fewer, so that grouping is seen."""
+    heads = max(node.named("heads").values(), default=value)
+    return _heads(value, node) if value >= heads else min(value, 2)
+
+
+def _head_width(value: int, node: Node) -> int:
+    return value if value <= 16 else 16
+
+
+def _layers(value: int, node: Node) -> int:
+    return min(value, node.layers)
+
+
+def _layer_index(value: int, node: Node) -> int:
+    """Keeps negative indices that still exist; scales the others from the old depth to the new."""
+    if value < 0:
+        return max(value, -node.layers)
+    depth = max([*node.named("layers").values(), value + 1])
+    return value * node.layers // depth
+
+
+def _patch(value: int, node: Node) -> int:
+    return value if value <= 4 else min(value, 8)
+
+
+def _image(value: int, node: Node) -> int:
+    """Four patches a side, or room for five halvings where the patches are merged stage by stage."""
+    patches = list(node.named("patch").values()) or [p for n, v in node.old.items() if n == "patch_size" for p in _integers(v)]
+    staged = any(isinstance(v, (list, tuple)) for n, v in node.old.items() if meaning_of(n) == "stages")
+    if not patches or staged or max(patches) <= 4:
+        return min(value, IMAGE_SIDE)
+    return min(value, 4 * _patch(max(patches), node))
+
+
+def _vocabulary(value: int, node: Node) -> int:
+    return min(value, VOCABULARY)
+
+
+def _token(value: int, node: Node) -> int:
+    return node.scale.tokens.get(value, value)
+
+
+RULES: dict[str, Callable[[int, Node], int]] = {
+    "keep": lambda value, node: value,
+    "token": _token,
+    "vocabulary": _vocabulary,
+    "period": lambda value, node: min(value, 2),
+    "offset": lambda value, node: min(value, 1),
+    "stages": lambda value, node: min(value, 2),
+    "layer_index": _layer_index,
+    "layers": _layers,
+    "key_value_heads": _key_value_heads,
+    "heads": _heads,
+    "head_width": _head_width,
+    "groups": lambda value, node: min(value, 2),
+    "chosen_experts": lambda value, node: min(value, 2),
+    "experts": lambda value, node: min(value, EXPERTS),
+    "patch": _patch,
+    "image": _image,
+    "image_tokens": lambda value, node: min(value, 16),
+    "window": lambda value, node: min(value, 8) if value > 16 else min(value, 4),
+    "positions": lambda value, node: min(value, POSITIONS),
+    "queries": lambda value, node: min(value, 8),
+    "width": lambda value, node: node.scale.width(value),
+}
+
+
+def _apply(meaning: str, value: Any, node: Node) -> Any:
+    """Applies a meaning's rule to a number, or to each number of a list, keeping its shape and type."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(_apply(meaning, item, node) for item in value)
+    return RULES[meaning](value, node) if _is_integer(value) else value
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One configuration: the rules field by field, then what depends on several fields.
+
+
+def _shrink_node(full: Any, declared: Mapping[str, Any], scale: Scale) -> Any:
+    """Returns the tiny twin of `full` and of all below it."""
+    subs = {name: _shrink_node(sub, _mapping(declared.get(name)), scale) for name, sub in sub_configs(full)}
+    old = {name: value for name, value in field_values(full).items() if name not in subs}
+    node = Node(old=old, scale=scale, layers=_layer_count(old, declared))
+    for name, value in old.items():
+        meaning = meaning_of(name)
+        node.new[name] = _apply(meaning, value, node) if meaning in RULES else value
+    fixed = {name: value for name, value in declared.items() if name not in subs}
+    node.new.update(fixed)
+    for dependent in DEPENDENTS:
+        node.new.update({name: value for name, value in dependent(node).items() if name not in fixed})
+    node.new.update(_image_tokens(node, subs, fixed))
+    return _rebuild(full, node, subs, fixed)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _layer_count(old: Mapping[str, Any], declared: Mapping[str, Any]) -> int:
+    """Returns how many layers show every kind of layer that the configuration lists, at least 2."""
+    kinds = 1
+    for name, value in old.items():
+        if meaning_of(name) == "layer_list" and isinstance(value, (list, tuple, str)):
+            kinds = max(kinds, len(set(value)))
+        elif meaning_of(name) == "layer_pairs":
+            kinds = max(kinds, *(len(kind) for kind, _ in value))
+        elif meaning_of(name) == "period" and _is_integer(value) and value > 1:
+            kinds = max(kinds, 2)
+    given = [value for name, value in declared.items() if meaning_of(name) == "layers" and _is_integer(value)]
+    return max(given, default=2 if kinds == 1 else max(4, kinds))
+
+
+def _layer_lists(node: Node) -> dict[str, Any]:
+    """Cuts per-layer lists to the new depth, with each kind of layer in it in the order of its first appearance."""
+    found: dict[str, Any] = {}
+    depths = set(node.named("layers").values())
+    for name, value in node.old.items():
+        meaning = meaning_of(name)
+        if meaning == "layer_list" and isinstance(value, (list, tuple, str)) and value:
+            kinds = list(dict.fromkeys(value))
+            cycle = [kinds[place % len(kinds)] for place in range(node.layers)]
+            found[name] = "".join(cycle) if isinstance(value, str) else cycle
+        elif meaning == "layer_pairs":
+            found[name] = [[list(kind), max(1, node.layers // len(kind))] for kind, _ in value]
+        elif meaning != "stages" and isinstance(value, list) and len(value) in depths and len(value) > node.layers:
+            found[name] = node.new[name][: node.layers]
+        elif meaning == "layer_index" and isinstance(value, (list, tuple)):
+            found[name] = type(value)(dict.fromkeys(node.new[name]))
+    return found
+
+
+def _head_widths(node: Node) -> dict[str, Any]:
+    """Keeps `width == heads * head width` where it held."""
+    found: dict[str, Any] = {}
+    for name, head_width in node.named("head_width").items():
+        for heads_name, heads in node.named("heads").items():
+            for width_name, width in node.named("width").items():
+                if heads * head_width == width and heads > 1:
+                    found.setdefault(name, node.new[width_name] // node.new[heads_name])
+    return found
+
+
+def _state_space_heads(node: Node) -> dict[str, Any]:
+    """Keeps `heads * head width == expand * width` of state space models where it held."""
+    found: dict[str, Any] = {}
+    expands = [value for name, value in node.old.items() if name in ("expand", "mamba_expand") and value]
+    width = node.old.get("hidden_size")
+    for heads_name, heads in node.named("heads").items():
+        for name, head_width in node.named("head_width").items():
+            if any(heads * head_width == expand * width for expand in expands if width):
+                found[name] = int(expands[0] * node.new["hidden_size"]) // node.new[heads_name]
+    return found
+
+
+def _rotary_sections(node: Node) -> dict[str, Any]:
+    """Rescales the sections of multi-axis rotary embeddings to half the new head width."""
+    found: dict[str, Any] = {}
+    for name in ("rope_parameters", "rope_scaling"):
+        value = node.old.get(name)
+        sections = value.get("mrope_section") if isinstance(value, Mapping) else None
+        if sections:
+            found[name] = {**dict(value or {}), "mrope_section": rescale(sections, _new_head_width(node) // 2)}
+    return found
+
+
+def _new_head_width(node: Node) -> int:
+    if _is_integer(node.new.get("head_dim")):
+        return int(node.new["head_dim"])
+    heads = next(iter(node.named("heads")), None)
+    width = next((name for name in ("hidden_size", "d_model", "n_embd") if name in node.new), None)
+    return int(node.new[width]) // int(node.new[heads]) if heads and width else 16
+
+
+def rescale(parts: Sequence[int], total: int) -> list[int]:
+    """Returns `parts` scaled to sum to `total`, each at least 1, the remainder on the first.
+
+    >>> rescale([16, 24, 24], 8)
+    [2, 3, 3]
+    """
+    scaled = [max(1, part * total // sum(parts)) for part in parts]
+    scaled[0] += total - sum(scaled)
+    return scaled
+
+
+def _special_tokens(node: Node) -> dict[str, Any]:
+    """Keeps special tokens within a vocabulary that is smaller than the shrunk one."""
+    size = node.new.get("vocab_size")
+    if not _is_integer(size):
+        return {}
+    tokens = {name: value for name, value in node.new.items() if meaning_of(name) == "token" and _is_integer(value)}
+    return {name: int(size) - 1 for name, value in tokens.items() if value >= int(size)}
+
+
+DEPENDENTS: tuple[Callable[[Node], dict[str, Any]], ...] = (
+    _layer_lists,
+    _head_widths,
+    _state_space_heads,
+    _rotary_sections,
+    _special_tokens,
+)
+
+
+def _image_tokens(node: Node, subs: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """Counts the positions of a picture anew from the shrunk vision configuration."""
+    names = [name for name in node.old if meaning_of(name) == "image_tokens" and name not in fixed]
+    counts = [count for sub in subs.values() if (count := patch_count(sub))]
+    return {name: counts[0] for name in names if counts and _is_integer(node.old[name])}
+
+
+def patch_count(config: Any) -> int:
+    """Returns the number of patches of a picture under a vision configuration, or 0 if it has none."""
+    image = list(_integers(getattr(config, "image_size", None)))
+    patch = list(_integers(getattr(config, "patch_size", None)))
+    if not image or not patch:
+        return 0
+    return (image[0] // patch[0]) * (image[-1] // patch[-1])
+
+
+def _rebuild(full: Any, node: Node, subs: Mapping[str, Any], fixed: Mapping[str, Any]) -> Any:
+    """Constructs the tiny configuration.
+
+    A field that the class derives by itself is left to the class, unless it comes out as large as it was.
+    """
+    cls = type(full)
+    defaults = raw_defaults(cls)
+    always = {name for name in node.new if meaning_of(name) in ("layer_list", "layer_pairs", "image_tokens")}
+    given = {
+        name: value
+        for name, value in node.new.items()
+        if name in fixed or name in always or (defaults.get(name) is not None and value != defaults.get(name))
+    }
+    first = _construct(cls, given, subs)
+    for name, value in node.new.items():
+        late = name not in given and value != node.old.get(name) and getattr(first, name, None) == node.old[name]
+        if late and value is not None:
+            given[name] = value
+    return _construct(cls, given, subs)
+
+
+def _construct(cls: type[Any], values: Mapping[str, Any], subs: Mapping[str, Any]) -> Any:
+    with contextlib.ExitStack():
+        return cls(**values, **subs)
