@@ -1,0 +1,202 @@
+"""`coverage.json`: the state of the whole grid, from which every other form of the report is rendered.
+
+Version 1 is one JSON object: `version` and the fields of `Coverage`, sorted keys, no times: equal work gives equal
+bytes. Who reads it must refuse a version that they do not know.
+
+What counts. A cell is **covered** if it is a real run (its backend counts; `mock` never does), its status is
+`passed` or `expected_failure`, and it reached `forward` or deeper. So an expected failure counts with the level that
+it did reach and no deeper: a model whose cache is known to be broken is covered at `forward`; a model that is known
+not to run at all is not covered. `failed`, `flaky` and `unexpected_pass` never count, whatever level they reached,
+for each asks a person to do something. A model is covered if one of its cells is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+
+from report.declaration import KnownFailure
+from report.grid import Backend
+
+VERSION = 1
+
+STATUSES = (
+    "passed",
+    "expected_failure",
+    "failed",
+    "flaky",
+    "unexpected_pass",
+    "no_hardware",
+    "absent",
+    "not_declared",
+)
+"""`no_hardware`: declared, but this build has no verdict. `absent`: the backend has no implementation.
+`not_declared`: the model has no cell on that backend. The others are the verdict's own."""
+
+ATTENTION = ("failed", "flaky", "unexpected_pass")
+"""The statuses that fail a test."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One check of a cell: see `harness.verdict.CheckResult`."""
+
+    id: str
+    level: str
+    core: bool
+    outcome: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One model on one backend.
+
+    Attributes:
+      label: `//models/decoder/llama:cpu`.
+      model: label of the model's declaration.
+      level: how deep the run proves it; `declared` without a run, `mock` on the mock backend.
+      covered: see the module's docstring.
+      reason: one line that says why the status is not `passed`; empty when it is.
+      failed_check: id of the first check that failed, or empty.
+      runs: how often it ran for this verdict; 0 without a verdict.
+      known_failure: the declaration's entry that an `expected_failure` or `unexpected_pass` is about, if any.
+      checks: every check, in the order in which they ran.
+      parameters: number of parameters of the tiny model.
+      gradient_share: share of them that a gradient reached, 0 to 1.
+      classes: the public model classes that were exercised.
+      device: the device's identity.
+    """
+
+    label: str
+    model: str
+    backend: str
+    status: str
+    level: str
+    covered: bool
+    reason: str
+    failed_check: str = ""
+    runs: int = 0
+    known_failure: KnownFailure | None = None
+    checks: tuple[Check, ...] = ()
+    parameters: int = 0
+    gradient_share: float = 0.0
+    classes: tuple[str, ...] = ()
+    device: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """One declaration, as far as readers of a report need it.
+
+    Attributes:
+      level: the deepest level that a run on a backend that counts proves; `declared` without one.
+      covered: whether one of its cells is.
+    """
+
+    label: str
+    name: str
+    category: str
+    tier: str
+    task: str
+    model_type: str
+    folder: str
+    main_class: str
+    checkpoint: str
+    environment: str
+    level: str
+    covered: bool
+    known_failures: tuple[KnownFailure, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """Counts of one part of the grid.
+
+    Attributes:
+      models: number of declared models.
+      covered: how many of them are covered.
+      levels: number of models by the deepest level that they reached; every level is a key.
+      statuses: number of cells by status, on backends that count; every status is a key.
+    """
+
+    models: int
+    covered: int
+    levels: Mapping[str, int]
+    statuses: Mapping[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """The summary of one category at one tier."""
+
+    category: str
+    tier: str
+    summary: Summary
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """One model folder of the environment that has public model classes.
+
+    Attributes:
+      folder: its name under `transformers/models`.
+      classes: its public concrete model classes.
+      exercised: those of them that a real run exercised.
+      models: labels of the declarations of the folder; empty means that the model is missing.
+    """
+
+    folder: str
+    classes: tuple[str, ...]
+    exercised: tuple[str, ...]
+    models: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Inventory:
+    """The denominator: what the environment offers.
+
+    Attributes:
+      folders: number of model folders with public model classes.
+      declared: how many of them have a declaration.
+      missing: names of those that have none.
+      vanished: labels of declarations whose folder is not in the inventory.
+      detail: every folder.
+    """
+
+    folders: int
+    declared: int
+    missing: tuple[str, ...]
+    vanished: tuple[str, ...]
+    detail: tuple[Folder, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Coverage:
+    """The whole grid.
+
+    Attributes:
+      backends: in the order of the table.
+      models: by category, tier, name.
+      cells: for each model in that order, one for every backend in the table's order.
+      total: of everything. So are `by_category` and `by_tier`, in which every category and tier is a key.
+      by_backend: `models` counts those declared on the backend, and `statuses` that backend's cells alone,
+        also for a backend that does not count.
+      groups: category by tier, without the pairs that have no model.
+      inventory: None where the grid has none.
+    """
+
+    backends: tuple[Backend, ...]
+    models: tuple[Model, ...]
+    cells: tuple[Cell, ...]
+    total: Summary
+    by_category: Mapping[str, Summary]
+    by_tier: Mapping[str, Summary]
+    by_backend: Mapping[str, Summary]
+    groups: tuple[Group, ...]
+    inventory: Inventory | None
+
+    def to_json(self) -> str:
+        """Returns the canonical text: sorted keys, two spaces, final newline, ASCII."""
+        return json.dumps({"version": VERSION, **dataclasses.asdict(self)}, indent=2, sort_keys=True) + "\n"

@@ -1,0 +1,180 @@
+"""What the terminal shows of a coverage: the headline, what needs attention, the summary, and every model's levels."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Sequence
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from harness.verdict import LEVELS
+from report.coverage_format import ATTENTION, Cell, Coverage, Summary
+from report.grid import Backend
+from report.terminal import STYLES, plain, table
+
+_WORDS = {
+    "expected_failure": "XFAIL",
+    "failed": "FAIL",
+    "flaky": "FLAKY",
+    "unexpected_pass": "XPASS",
+    "no_hardware": "no hardware",
+    "absent": "absent",
+    "not_declared": "-",
+}
+_BACKENDS_IN_A_ROW = 3
+"""How many columns as wide as `XPASS consistent` stand beside a model's name in 80 columns."""
+
+
+def view(coverage: Coverage, today: datetime.date, brief: bool = False) -> list[RenderableType]:
+    """Returns what a terminal shows.
+
+    Args:
+      coverage: the grid.
+      today: known failures that expire before it are marked.
+      brief: leave out the list of models.
+    """
+    parts: list[RenderableType] = [*(plain(line, "bold") for line in headline(coverage)), *_notes(coverage), Text()]
+    parts += _attention(coverage)
+    parts += _expected(coverage, today)
+    parts.append(_summary(coverage))
+    if not brief:
+        parts += _models(coverage)
+    return parts
+
+
+def headline(coverage: Coverage) -> list[str]:
+    """Returns one sentence for each backend that counts and ran something, and one for the inventory."""
+    lines = []
+    for backend in coverage.backends:
+        summary = coverage.by_backend[backend.name]
+        if backend.counts and _ran(summary):
+            lines.append(
+                f"{summary.covered} of {summary.models} declared models covered on {backend.name}: "
+                f"{_levels(summary)}{_troubles(summary)}"
+            )
+    if not lines:
+        lines.append(f"0 of {coverage.total.models} declared models covered: no backend that counts ran here")
+    if coverage.inventory:
+        inventory = coverage.inventory
+        lines.append(f"inventory: {inventory.declared} of {inventory.folders} model folders declared")
+    return lines
+
+
+def _ran(summary: Summary) -> int:
+    idle = ("no_hardware", "absent", "not_declared")
+    return sum(count for status, count in summary.statuses.items() if status not in idle)
+
+
+def _levels(summary: Summary) -> str:
+    """Returns the levels that models reached, deepest first: `49 consistent, 3 forward`."""
+    return ", ".join(f"{summary.levels[level]} {level}" for level in reversed(LEVELS) if summary.levels[level])
+
+
+def _troubles(summary: Summary) -> str:
+    words = ("failed", "flaky", "unexpected_pass", "expected_failure")
+    found = [f"{summary.statuses[word]} {word.replace('_', ' ')}" for word in words if summary.statuses[word]]
+    return f" ({', '.join(found)})" if found else ""
+
+
+def _notes(coverage: Coverage) -> Iterator[Text]:
+    """Yields what does not count and what did not run: never silently absent."""
+    for backend in coverage.backends:
+        summary = coverage.by_backend[backend.name]
+        if not backend.counts and _ran(summary):
+            passed = summary.statuses["passed"]
+            yield plain(
+                f"{backend.name}: {passed} of {summary.models} declarations hold; no model ran, counts for nothing"
+            )
+    for status, words in (("no_hardware", "no hardware here"), ("absent", "no implementation yet")):
+        idle = [
+            f"{backend.name} ({coverage.by_backend[backend.name].statuses[status]})"
+            for backend in coverage.backends
+            if coverage.by_backend[backend.name].statuses[status]
+        ]
+        if idle:
+            yield plain(f"{words} (cells): {', '.join(idle)}", STYLES[status])
+    if coverage.inventory and coverage.inventory.vanished:
+        yield plain(f"declared, but not in the environment: {', '.join(coverage.inventory.vanished)}", "bold red")
+
+
+def _attention(coverage: Coverage) -> Iterator[RenderableType]:
+    """Yields each cell that fails its test: what, where, why."""
+    cells = [cell for cell in coverage.cells if cell.status in ATTENTION]
+    if cells:
+        yield plain("Needs attention", "bold")
+    for cell in cells:
+        yield Text.assemble(plain(f"{_WORDS[cell.status]} ", STYLES[cell.status]), plain(cell.label), f" {_at(cell)}")
+        yield _indented(cell.reason)
+    if cells:
+        yield Text()
+
+
+def _expected(coverage: Coverage, today: datetime.date) -> Iterator[RenderableType]:
+    """Yields each expected failure with the declaration's reason, link and date of expiry."""
+    cells = [cell for cell in coverage.cells if cell.status == "expected_failure"]
+    if cells:
+        yield plain("Expected failures", "bold")
+    for cell in cells:
+        yield Text.assemble(plain("XFAIL ", STYLES[cell.status]), plain(cell.label), f" {_at(cell)}")
+        known = cell.known_failure
+        yield _indented(known.reason if known else cell.reason)
+        if known and known.issue:
+            yield _indented(known.issue)
+        if known:
+            expired = known.expires < today.isoformat()
+            yield _indented(f"{'EXPIRED' if expired else 'expires'} {known.expires}", "bold red" if expired else "")
+    if cells:
+        yield Text()
+
+
+def _at(cell: Cell) -> Text:
+    return plain(f"at {cell.failed_check}, level {cell.level}" if cell.failed_check else f"level {cell.level}")
+
+
+def _indented(text: str, style: str = "") -> RenderableType:
+    return Padding(plain(text, style), (0, 0, 0, 2))
+
+
+def _summary(coverage: Coverage) -> RenderableType:
+    """Returns the table by category and tier, with a column for each level that some model has."""
+    levels = [level for level in LEVELS if coverage.total.levels[level]]
+    rows = []
+    for category, whole in coverage.by_category.items():
+        groups = [group for group in coverage.groups if group.category == category]
+        rows += [_row(category, group.tier, group.summary, levels) for group in groups]
+        if not groups:
+            rows.append(_row(category, "", whole, levels))
+    rows.append(_row("total", "", coverage.total, levels, "bold"))
+    return table("Coverage by category and tier", ("category", "tier", "declared", "covered", *levels), rows, left=2)
+
+
+def _row(category: str, tier: str, summary: Summary, levels: Sequence[str], style: str = "") -> list[Text]:
+    complete = summary.models and summary.covered == summary.models
+    covered = plain(str(summary.covered), "green" if complete else "red" if summary.models else "dim")
+    counts = [plain(str(summary.levels[level]) if summary.levels[level] else "-", style) for level in levels]
+    return [plain(category, style), plain(tier, style), plain(str(summary.models), style), covered, *counts]
+
+
+def _models(coverage: Coverage) -> Iterator[RenderableType]:
+    """Yields the grid of models and backends; backends without any run are in the notes instead."""
+    shown = [backend for backend in coverage.backends if _ran(coverage.by_backend[backend.name])]
+    cells = {(cell.model, cell.backend): cell for cell in coverage.cells}
+    for start in range(0, len(shown), _BACKENDS_IN_A_ROW):
+        chunk: list[Backend] = shown[start : start + _BACKENDS_IN_A_ROW]
+        rows = [
+            [plain(f"{model.category}/{model.name}"), *(_mark(cells[model.label, backend.name]) for backend in chunk)]
+            for model in coverage.models
+        ]
+        yield Text()
+        headers = [backend.name if backend.counts else f"{backend.name} (never counts)" for backend in chunk]
+        yield table("Models", ("model", *headers), rows, left=1 + len(chunk))
+
+
+def _mark(cell: Cell) -> Text:
+    """Returns the cell in a few characters: its level, after its status where that is not `passed`."""
+    words = [_WORDS[cell.status]] if cell.status in _WORDS else []
+    if cell.runs:
+        words.append(cell.level)
+    return plain(" ".join(words), STYLES[cell.status])

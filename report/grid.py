@@ -1,0 +1,109 @@
+"""The grid file, which a rule writes, and what it points to: declarations, verdicts, backends, inventory.
+
+Reading only; `report.assemble` judges whether the parts fit each other.
+
+Version 1 is one JSON object: `version` and the fields of `Grid`. Each path is relative to the program's `--root`,
+or else a runfiles path (`$(rlocationpath ...)`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness import verdict as verdicts
+from report import declaration, strict
+from report.declaration import Declaration
+
+VERSION = 1
+
+Locate = Callable[[str], Path]
+
+
+@dataclasses.dataclass(frozen=True)
+class Backend:
+    """One row of `toolchains/backends.bzl`.
+
+    Attributes:
+      counts: whether a run on it proves anything; false for `mock`.
+      absent: why no implementation of this backend exists yet; empty where one does.
+    """
+
+    name: str
+    device: str
+    runtime: str
+    dtype: str
+    counts: bool
+    absent: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """The file as it stands.
+
+    Attributes:
+      declarations: path of every model's declaration.
+      verdicts: path of every verdict that this build has.
+      backends: every backend, in the order of the table.
+      inventory: path of the environment's inventory, or None.
+    """
+
+    declarations: tuple[str, ...]
+    verdicts: tuple[str, ...]
+    backends: tuple[Backend, ...]
+    inventory: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What the grid file points to, read.
+
+    Attributes:
+      inventory: for each model folder of the environment its public concrete model classes; None without one.
+    """
+
+    declarations: tuple[Declaration, ...]
+    verdicts: tuple[verdicts.Verdict, ...]
+    backends: tuple[Backend, ...]
+    inventory: Mapping[str, tuple[str, ...]] | None
+
+
+def load(path: Path, locate: Locate) -> Contents:
+    """Returns what the grid file at `path` points to.
+
+    Args:
+      path: the grid file.
+      locate: gives the file that a path of the grid means.
+
+    Raises:
+      strict.InputError: a file is missing, damaged, or of another version.
+    """
+    value = strict.versioned(strict.read(path, "grid"), VERSION, str(path))
+    grid = strict.build(Grid, value, str(path))
+    return Contents(
+        declarations=tuple(declaration.load(locate(item)) for item in grid.declarations),
+        verdicts=tuple(_verdict(locate(item)) for item in grid.verdicts),
+        backends=grid.backends,
+        inventory=None if grid.inventory is None else _inventory(locate(grid.inventory)),
+    )
+
+
+def _verdict(path: Path) -> verdicts.Verdict:
+    value = strict.versioned(strict.read(path, "verdict"), verdicts.VERSION, f"{path}: verdict")
+    return strict.build(verdicts.Verdict, value, f"{path}: verdict")
+
+
+def _inventory(path: Path) -> dict[str, tuple[str, ...]]:
+    """Returns the classes of each folder; of the inventory's other fields reports need none."""
+    value: Any = strict.read(path, "inventory")
+    if not isinstance(value, dict):
+        raise strict.InputError(f"{path}: inventory: expected an object, found {type(value).__name__}")
+    folders: dict[str, tuple[str, ...]] = {}
+    for folder, entry in value.items():
+        classes = entry.get("classes") if isinstance(entry, dict) else None
+        if not isinstance(classes, list) or not all(isinstance(item, str) for item in classes):
+            raise strict.InputError(f"{path}: inventory: folder {folder!r} has no list of classes; fetch it again")
+        folders[folder] = tuple(classes)
+    return folders
