@@ -81,7 +81,7 @@ def hf_model(
         config class's defaults nor a `model_type` in `config` shows them.
       limits: what one run of a cell may use: `cpu_seconds` (60), `wall_seconds` (900) and `memory_mib` (4096).
       known_failures: failures that are expected: the backend's name or the check's id, and a `known_failure`.
-      tags: further tags for the tests.
+      tags: further tags for the tests and for `:cells`.
     """
     package = native.package_name()
     label = "//{}:{}".format(package, name)
@@ -92,7 +92,7 @@ def hf_model(
             fail("{}: limits['{}'] is not a limit; it must be one of: {}".format(label, limit, ", ".join(_LIMITS)))
     where = ENVIRONMENTS[environment]
     model_type = model_type or name
-    category = category or (package.split("/") + ["", ""])[1]
+    category = category or (["", ""] + package.split("/"))[-2]
     folder = _folder_of(label, where, model_type)
     reached = [_folder_of(label, where, other) for other in _model_types(config)] + backbones
 
@@ -130,7 +130,10 @@ def hf_model(
             target_compatible_with = ["//toolchains/devices:" + backend.device],
             visibility = ["//visibility:public"],
         )
-    hf_cells(name = "cells")
+    hf_cells(
+        name = "cells",
+        tags = tags,
+    )
 
     # The e2e tests copy the workspace: each package names its files.
     native.filegroup(

@@ -23,7 +23,7 @@ _hf_verdicts = rule(
     },
 )
 
-def hf_cells(name):
+def hf_cells(name, tags = []):
     """Makes the target that holds the verdicts of this package's cells, where the platform has their devices.
 
     A cell whose device is absent has no providers, so it is left out by `select`: the target itself is always
@@ -31,6 +31,7 @@ def hf_cells(name):
 
     Args:
       name: name of the target.
+      tags: tags of the target.
     """
     cells = []
     for backend in BACKENDS:
@@ -42,6 +43,7 @@ def hf_cells(name):
         name = name,
         testonly = True,
         cells = cells,
+        tags = tags,
         visibility = ["//visibility:public"],
     )
 
@@ -58,7 +60,7 @@ def _declarations_impl(ctx):
         seen[name] = model[ModelInfo].label
     return [DefaultInfo(files = depset([model[ModelInfo].declaration for model in ctx.attr.models]))]
 
-_hf_declarations = rule(
+hf_declarations = rule(
     implementation = _declarations_impl,
     doc = "All declarations as one target. Fails if two models have one name.",
     attrs = {
@@ -85,7 +87,7 @@ def hf_model_index(name, packages):
         srcs = [model + ":sources" for model in models],
         visibility = ["//visibility:public"],
     )
-    _hf_declarations(
+    hf_declarations(
         name = "declarations",
         models = models,
         visibility = ["//visibility:public"],

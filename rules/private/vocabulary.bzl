@@ -34,23 +34,27 @@ TASKS = [
     "zero-shot-object-detection",
 ]
 
-def nearest(word, vocabulary):
-    """Returns the entry of `vocabulary` that shares the most letter pairs with `word`, or None.
+def _pairs(word):
+    """Returns the pairs of neighbouring letters in `word`, each once."""
+    return {word[i:i + 2].lower(): None for i in range(len(word) - 1)}
 
-    Starlark has no edit distance; pairs of letters find the misspelt word in practice.
+def nearest(word, vocabulary):
+    """Returns the entry of `vocabulary` that shares the most letter pairs with `word`, or None if none is near.
+
+    The measure is Dice's coefficient of the pairs, in percent; Starlark has no edit distance.
 
     Args:
       word: what the user wrote.
       vocabulary: list of strings.
     """
-    pairs = {word[i:i + 2].lower(): None for i in range(len(word) - 1)}
+    pairs = _pairs(word)
     best, best_score = None, 0
     for candidate in vocabulary:
-        shared = len([None for i in range(len(candidate) - 1) if candidate[i:i + 2].lower() in pairs])
-        score = 200 * shared // (len(word) + len(candidate))
+        others = _pairs(candidate)
+        score = 200 * len([None for pair in pairs if pair in others]) // max(1, len(pairs) + len(others))
         if score > best_score:
             best, best_score = candidate, score
-    return best if best_score >= 40 else None
+    return best if best_score >= 50 else None
 
 def outside_vocabulary(label, attribute, word, vocabulary):
     """Returns the error for a word outside a closed vocabulary, or None if it is in it.

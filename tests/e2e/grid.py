@@ -1,0 +1,191 @@
+"""A modelgrid workspace inside a test: a copy of this one, with a Bazel server and caches of its own.
+
+The environment's repositories are those that the outer Bazel fetched, handed over by `--override_repository`, so
+that no test downloads a wheel.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+_REPOSITORIES = ("modelgrid_python", "tools_site", "transformers_5_23", "transformers_5_23_site")
+
+
+def runfile(path: str) -> Path:
+    """Returns the file at `path` below the runfiles folder.
+
+    Raises:
+      FileNotFoundError: it is not among the test's data.
+    """
+    found = Path(os.environ["TEST_SRCDIR"]) / path
+    if not found.exists():
+        raise FileNotFoundError(f"{path} is not among the runfiles; add it to the test's data")
+    return found
+
+
+def _fetched_repositories() -> dict[str, Path]:
+    """Returns the outer Bazel's folder of each environment repository, by canonical name."""
+    found = {}
+    for folder in Path(os.environ["TEST_SRCDIR"]).iterdir():
+        name = folder.name
+        if name.endswith(_REPOSITORIES):
+            anchor = next(path for path in folder.iterdir() if path.is_file())
+            found[name] = anchor.resolve().parent
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What one Bazel command did.
+
+    Attributes:
+      status: Bazel's exit status: 0, or 3 where a test failed.
+      output: what it printed, both streams.
+      proved: labels of the cells whose verdict was made by a run, not by a cache.
+      cached: labels of the cells whose verdict came from the disk cache.
+    """
+
+    status: int
+    output: str
+    proved: frozenset[str]
+    cached: frozenset[str]
+
+
+class Workspace:
+    """A copy of the workspace with a few models.
+
+    Args:
+      root: folder of its own to make it in; not below `/tmp`, which the sandbox hides.
+      models: packages to keep, such as `decoder/llama`.
+    """
+
+    def __init__(self, root: Path, models: Sequence[str]) -> None:
+        self.root = root
+        self.source = root / "source"
+        self.output_user_root = root / "output"
+        self.flags: list[str] = [f"--disk_cache={root / 'disk'}"]
+        self._repositories = _fetched_repositories()
+        main = Path(os.environ["TEST_SRCDIR"]) / os.environ["TEST_WORKSPACE"]
+        for path in sorted(main.rglob("*")):
+            relative = path.relative_to(main)
+            model = relative.parts[0] == "models" and len(relative.parts) > 3
+            if path.is_dir() or (model and "/".join(relative.parts[1:3]) not in models):
+                continue
+            if relative.parts[0] in ("external", "tests", "bazel-out") or path.suffix == ".pyc":
+                continue
+            target = self.source / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path.resolve(), target)
+
+    def override(self, repository: str) -> str:
+        """Returns the flag that hands over the outer Bazel's copy of `repository`."""
+        for name, folder in self._repositories.items():
+            if name.endswith(repository):
+                return f"--override_repository={name}={folder}"
+        raise FileNotFoundError(f"{repository} is not among the runfiles; add it to the test's data")
+
+    def command(
+        self,
+        *arguments: str,
+        fetch: Sequence[str] = (),
+        output_user_root: Path | None = None,
+    ) -> list[str]:
+        """Returns the command line of Bazel in this workspace.
+
+        Args:
+          *arguments: command and its arguments.
+          fetch: repositories that this workspace makes itself.
+          output_user_root: an output root other than this workspace's own.
+        """
+        overrides = [
+            f"--override_repository={name}={folder}"
+            for name, folder in self._repositories.items()
+            if not any(name.endswith(own) for own in fetch)
+        ]
+        verb, *rest = arguments
+        return [
+            str(self.source / "bazelw"),
+            f"--output_user_root={output_user_root or self.output_user_root}",
+            "--max_idle_secs=60",
+            verb,
+            *overrides,
+            *self.flags,
+            "--color=no",
+            "--curses=no",
+            "--show_progress_rate_limit=60",
+            *rest,
+        ]
+
+    def bazel(
+        self,
+        *arguments: str,
+        fetch: Sequence[str] = (),
+        output_user_root: Path | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> Run:
+        """Runs Bazel to its end. Arguments as of `command`; `environment` is added to this process's."""
+        log = self.root / "execution.json"
+        log.unlink(missing_ok=True)
+        verb, *rest = arguments
+        logged = [f"--execution_log_json_file={log}"] if verb in ("build", "test", "run") else []
+        done = subprocess.run(
+            self.command(verb, *logged, *rest, fetch=fetch, output_user_root=output_user_root),
+            cwd=self.source,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        spawns = _spawns(log.read_text(encoding="utf-8")) if log.exists() else []
+        verdicts = [spawn for spawn in spawns if spawn.get("mnemonic") == "ModelVerdict"]
+        return Run(
+            status=done.returncode,
+            output=done.stdout,
+            proved=frozenset(label(spawn) for spawn in verdicts if not spawn.get("cacheHit")),
+            cached=frozenset(label(spawn) for spawn in verdicts if spawn.get("cacheHit")),
+        )
+
+    def verdict(self, cell: str) -> bytes:
+        """Returns the bytes of the verdict of `cell`, such as `decoder/llama:cpu`, that was last built."""
+        package, name = cell.split(":")
+        found = sorted(
+            self.source.glob(f"bazel-out/*/bin/models/{package}/{name}.verdict.json"),
+            key=lambda path: path.stat().st_mtime,
+        )
+        return found[-1].read_bytes()
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replaces `old`, which must be there, in the file at `path`."""
+        file = self.source / path
+        text = file.read_text(encoding="utf-8")
+        assert old in text, f"{path} has no {old!r}"
+        file.write_text(text.replace(old, new), encoding="utf-8")
+
+    def shutdown(self) -> None:
+        """Ends the Bazel server."""
+        self.bazel("shutdown")
+
+
+def label(spawn: dict[str, object]) -> str:
+    """Returns the label of a spawn of the execution log without the main repository's mark."""
+    return str(spawn["targetLabel"]).removeprefix("@@").removeprefix("@")
+
+
+def _spawns(text: str) -> list[dict[str, object]]:
+    """Returns the entries of an execution log: JSON objects one after the other."""
+    decoder, position, found = json.JSONDecoder(), 0, []
+    while position < len(text):
+        value, position = decoder.raw_decode(text, position)
+        found.append(value)
+        while position < len(text) and text[position].isspace():
+            position += 1
+    return found

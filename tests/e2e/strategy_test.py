@@ -1,0 +1,105 @@
+"""A verdict does not depend on how its action ran, nor on what happened to the run before it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.grid import Workspace
+
+MODELS = ("decoder/llama", "encoder/bert")
+CELLS = ("decoder/llama:cpu", "encoder/bert:cpu", "encoder/bert:mock")
+TARGETS = [f"//models/{cell}" for cell in CELLS]
+
+
+@pytest.fixture(scope="module")
+def workspace() -> Iterator[Workspace]:
+    """Yields a workspace without any cache, so that every build runs its cells."""
+    made = Workspace(Path(os.environ["TEST_TMPDIR"]) / "strategy", MODELS)
+    made.flags = ["--disk_cache="]
+    yield made
+    made.shutdown()
+
+
+def _verdicts(workspace: Workspace, *flags: str) -> dict[str, bytes]:
+    # The epoch is the same in all builds, so only `clean` makes the next one run again.
+    workspace.bazel("clean")
+    run = workspace.bazel("build", *flags, *TARGETS)
+    assert run.status == 0, run.output
+    assert run.proved == set(TARGETS), run.output
+    return {cell: workspace.verdict(cell) for cell in CELLS}
+
+
+def test_verdict_is_the_same_in_worker_sandbox_and_local(workspace: Workspace) -> None:
+    worker = _verdicts(workspace, "--spawn_strategy=worker")
+    assert b'"status": "passed"' in worker["decoder/llama:cpu"]
+    assert _verdicts(workspace, "--spawn_strategy=worker", "--config=fast") == worker
+    assert _verdicts(workspace, "--spawn_strategy=linux-sandbox") == worker
+    assert _verdicts(workspace, "--spawn_strategy=local") == worker
+
+
+def _processes_below(root: Path) -> list[str]:
+    """Returns the command lines of the running cells of the workspace at `root`, other than Bazel's server."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            where = os.readlink(process / "cwd")
+        except OSError:
+            continue
+        if "harness/worker.py" in command and where.startswith(str(root)):
+            found.append(f"{process.name}: {command}")
+    return found
+
+
+def _wait_until(condition: object, what: str) -> None:
+    import time
+
+    deadline = time.monotonic() + 120
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, f"waited 120 s for {what}"
+        time.sleep(0.05)
+
+
+def test_killed_server_leaves_no_orphan_and_the_next_run_is_clean(workspace: Workspace) -> None:
+    workspace.bazel("clean")
+    build = subprocess.Popen(
+        workspace.command("build", *TARGETS),
+        cwd=workspace.source,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _wait_until(lambda: _processes_below(workspace.output_user_root), "a worker to start")
+    server = next(workspace.output_user_root.glob("*/server/server.pid.txt"))
+    os.kill(int(server.read_text(encoding="utf-8")), signal.SIGKILL)
+    build.wait()
+    _wait_until(lambda: not _processes_below(workspace.output_user_root), "the workers to end")
+    again = workspace.bazel("build", *TARGETS)
+    assert again.status == 0, again.output
+
+
+def test_killed_worker_fails_no_cell_for_good(workspace: Workspace) -> None:
+    workspace.bazel("clean")
+    workspace.bazel("shutdown")
+    build = subprocess.Popen(
+        workspace.command("build", *TARGETS),
+        cwd=workspace.source,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _wait_until(lambda: _processes_below(workspace.output_user_root), "a worker to start")
+    for entry in _processes_below(workspace.output_user_root):
+        os.kill(int(entry.partition(":")[0]), signal.SIGKILL)
+    build.wait()
+    again = workspace.bazel("build", *TARGETS)
+    assert again.status == 0, again.output
+    assert b'"status": "passed"' in workspace.verdict("decoder/llama:cpu")

@@ -1,0 +1,205 @@
+"""Analysis tests of `hf_model`: which targets it makes, what they carry, and how bad input is refused."""
+
+load("@bazel_skylib//lib:unittest.bzl", "analysistest", "asserts")
+load("//rules:defs.bzl", "ModelInfo", "VerdictInfo")
+load("//rules/private:declaration.bzl", "hf_model_declaration")
+load("//rules/private:index.bzl", "hf_declarations")
+
+SAMPLE = "//tests/rules/decoder/sample"
+
+# --- what a declaration carries
+
+def _declaration_test_impl(ctx):
+    env = analysistest.begin(ctx)
+    target = analysistest.target_under_test(env)
+    fields = target[ModelInfo].fields
+    asserts.equals(env, "//tests/rules/decoder/sample:sample", target[ModelInfo].label)
+    asserts.equals(env, "llama", fields["folder"])
+    asserts.equals(env, "decoder", fields["category"])
+    asserts.equals(env, {"num_hidden_layers": 3, "vision_config": {"model_type": "clip_vision_model"}}, fields["config"])
+    asserts.equals(env, {"cpu_seconds": 7, "memory_mib": 4096, "wall_seconds": 900}, fields["limits"])
+    asserts.equals(env, ["cpu"], [entry["match"] for entry in fields["known_failures"]])
+
+    # The default config of llama reaches no other folder, so clip came from the nested model_type.
+    asserts.true(env, "llama" in fields["slices"] and "clip" in fields["slices"], "slices: {}".format(fields["slices"]))
+    asserts.equals(env, 1, len(target[DefaultInfo].files.to_list()))
+    asserts.true(env, VerdictInfo not in target, "a declaration must not depend on a run")
+    return analysistest.end(env)
+
+declaration_test = analysistest.make(_declaration_test_impl)
+
+# --- what a cell does
+
+def _verdict_action(env):
+    actions = [action for action in analysistest.target_actions(env) if action.mnemonic == "ModelVerdict"]
+    asserts.equals(env, 1, len(actions))
+    return actions[0]
+
+def _cell_test_impl(ctx):
+    env = analysistest.begin(ctx)
+    action = _verdict_action(env)
+    inputs = [file.path for file in action.inputs.to_list()]
+    asserts.true(env, "harness/checks/decoder.py" in inputs, "the category's checks are an input")
+    asserts.false(env, "harness/checks/encoder.py" in inputs, "another category's checks are not")
+    asserts.true(env, "harness/worker.py" in inputs, "the worker is an input")
+    asserts.true(env, bool([path for path in inputs if path.endswith("/cpu.json")]), "the device's identity is an input")
+    asserts.true(env, bool([path for path in inputs if path.endswith("models/llama/modeling_llama.py")]), "llama's slice is an input")
+    asserts.false(env, bool([path for path in inputs if path.endswith("models/bert/modeling_bert.py")]), "bert's slice is not")
+    asserts.equals(
+        env,
+        ["cpu.junit.xml", "cpu.log.txt", "cpu.timings.json", "cpu.verdict.json"],
+        sorted([file.basename for file in action.outputs.to_list()]),
+    )
+    asserts.equals(env, 1, len(analysistest.target_under_test(env)[VerdictInfo].verdicts.to_list()))
+    return analysistest.end(env)
+
+cell_test = analysistest.make(_cell_test_impl)
+
+def _mock_cell_test_impl(ctx):
+    env = analysistest.begin(ctx)
+    action = _verdict_action(env)
+    asserts.true(env, "--mock" in action.argv, "the mock worker is told not to import torch")
+    inputs = [file.path for file in action.inputs.to_list()]
+    asserts.false(env, bool([path for path in inputs if path.endswith("transformers/modeling_utils.py")]), "no core of transformers")
+    return analysistest.end(env)
+
+mock_cell_test = analysistest.make(_mock_cell_test_impl)
+
+def _cells_test_impl(ctx):
+    env = analysistest.begin(ctx)
+    verdicts = analysistest.target_under_test(env)[VerdictInfo].verdicts.to_list()
+
+    # This test's platform has only a CPU, whatever the host has.
+    asserts.equals(env, ["cpu.verdict.json", "mock.verdict.json"], sorted([file.basename for file in verdicts]))
+    return analysistest.end(env)
+
+cells_test = analysistest.make(_cells_test_impl, config_settings = {
+    # In full, since the test framework would look for it in its own repository.
+    "//command_line_option:platforms": str(Label("//tests/rules:cpu_only")),
+})
+
+_AttributesInfo = provider(
+    doc = "What a target says of itself, for the tests.",
+    fields = {"tags": "Its tags."},
+)
+
+def _attributes_impl(_target, ctx):
+    return [_AttributesInfo(
+        tags = ctx.rule.attr.tags,
+    )]
+
+_attributes = aspect(
+    implementation = _attributes_impl,
+    doc = "Reads tags of a target.",
+)
+
+def _tags_test_impl(ctx):
+    env = analysistest.begin(ctx)
+    tags = analysistest.target_under_test(env)[_AttributesInfo].tags
+    for tag in ["backend:cpu", "device:cpu", "category:decoder", "tier:low", "extra"]:
+        asserts.true(env, tag in tags, "{} is not among {}".format(tag, tags))
+    return analysistest.end(env)
+
+tags_test = analysistest.make(_tags_test_impl, extra_target_under_test_aspects = [_attributes])
+
+# --- how bad input is refused: the label, the fault, the fix
+
+def _refusal_test_impl(ctx):
+    env = analysistest.begin(ctx)
+    for text in ctx.attr.says:
+        asserts.expect_failure(env, text)
+    return analysistest.end(env)
+
+refusal_test = analysistest.make(
+    _refusal_test_impl,
+    expect_failure = True,
+    attrs = {"says": attr.string_list(doc = "Texts that the error holds.", mandatory = True)},
+)
+
+# Name of the case: what is wrong with the declaration, and what the error says.
+_REFUSALS = {
+    "category_not_of_folder": (dict(category = "vision"), ["category 'vision' does not fit the folder", "models/vision/"]),
+    "category_unknown": (dict(category = "decoders"), ["category 'decoders' is not known; did you mean 'decoder'?"]),
+    "known_failure_without_date": (
+        dict(known_failures = json.encode({"cpu": {"reason": "upstream bug", "expires": "soon"}})),
+        ["expires 'soon'", "YYYY-MM-DD"],
+    ),
+    "known_failure_without_key": (
+        dict(known_failures = json.encode({"tpu": {"reason": "upstream bug", "expires": "2027-01-01"}})),
+        ["'tpu' is neither a backend"],
+    ),
+    "known_failure_without_reason": (
+        dict(known_failures = json.encode({"cpu": {"reason": " ", "expires": "2027-01-01"}})),
+        ["known_failures['cpu'] has no reason"],
+    ),
+    "limit_of_zero": (dict(memory_mib = 0), ["limits['memory_mib'] is 0", "above zero"]),
+    "name_not_of_folder": (dict(), ["the model's name must be its folder's"]),
+    "task_unknown": (dict(task = "text-generations"), ["task 'text-generations' is not known; did you mean 'text-generation'?"]),
+    "tier_unknown": (dict(tier = "hihg"), ["tier 'hihg' is not known", "critical, high, medium, low"]),
+}
+
+def refusal_suite(name, package_category):
+    """Makes one refused declaration and its test for each way to be wrong.
+
+    Args:
+      name: name of the suite.
+      package_category: category that the folder of the caller's package stands for.
+    """
+    tests = []
+    for case, (wrong, says) in _REFUSALS.items():
+        hf_model_declaration(
+            name = case + ".declaration",
+            tags = ["manual"],
+            **dict(
+                dict(
+                    category = package_category,
+                    environment = "transformers-5.23",
+                    main_class = "LlamaForCausalLM",
+                    model_type = "llama",
+                    slice = "@transformers_5_23//:llama",
+                    task = "text-generation",
+                    tier = "low",
+                ),
+                **wrong
+            )
+        )
+        tests.append(case + "_test")
+        refusal_test(
+            name = case + "_test",
+            says = ["//{}:{}.declaration".format(native.package_name(), case)] + says,
+            target_under_test = ":" + case + ".declaration",
+        )
+    native.test_suite(name = name, tests = tests)
+
+def hf_model_test_suite(name):
+    """Makes the tests of the targets of one sample model.
+
+    Args:
+      name: name of the suite.
+    """
+    declaration_test(name = "declaration_test", target_under_test = SAMPLE)
+    cell_test(name = "cell_test", target_under_test = SAMPLE + ":cpu")
+    mock_cell_test(name = "mock_cell_test", target_under_test = SAMPLE + ":mock")
+    cells_test(name = "cells_test", target_under_test = SAMPLE + ":cells")
+    tags_test(name = "tags_test", target_under_test = SAMPLE + ":cpu")
+    hf_declarations(
+        name = "one_name_twice",
+        models = [SAMPLE, "//tests/rules/encoder/sample"],
+        tags = ["manual"],
+    )
+    refusal_test(
+        name = "one_name_twice_test",
+        says = [
+            "the name 'sample' is taken by //tests/rules/decoder/sample:sample",
+            "//tests/rules/encoder/sample:sample",
+        ],
+        target_under_test = ":one_name_twice",
+    )
+    native.test_suite(name = name, tests = [
+        "cell_test",
+        "cells_test",
+        "declaration_test",
+        "mock_cell_test",
+        "one_name_twice_test",
+        "tags_test",
+    ])
