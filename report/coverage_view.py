@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from rich.console import RenderableType
 from rich.padding import Padding
@@ -105,7 +105,7 @@ def _attention(coverage: Coverage) -> Iterator[RenderableType]:
     if cells:
         yield plain("Needs attention", "bold")
     for cell in cells:
-        yield Text.assemble(plain(f"{_WORDS[cell.status]} ", STYLES[cell.status]), plain(cell.label), f" {_at(cell)}")
+        yield Text.assemble(plain(_WORDS[cell.status], STYLES[cell.status]), " ", _where(cell))
         yield _indented(cell.reason)
     if cells:
         yield Text()
@@ -117,7 +117,7 @@ def _expected(coverage: Coverage, today: datetime.date) -> Iterator[RenderableTy
     if cells:
         yield plain("Expected failures", "bold")
     for cell in cells:
-        yield Text.assemble(plain("XFAIL ", STYLES[cell.status]), plain(cell.label), f" {_at(cell)}")
+        yield Text.assemble(plain("XFAIL", STYLES[cell.status]), " ", _where(cell))
         known = cell.known_failure
         yield _indented(known.reason if known else cell.reason)
         if known and known.issue:
@@ -129,32 +129,38 @@ def _expected(coverage: Coverage, today: datetime.date) -> Iterator[RenderableTy
         yield Text()
 
 
-def _at(cell: Cell) -> Text:
-    return plain(f"at {cell.failed_check}, level {cell.level}" if cell.failed_check else f"level {cell.level}")
+def _where(cell: Cell) -> Text:
+    check = f"at {cell.failed_check}, " if cell.failed_check else ""
+    return plain(f"{cell.label} {check}level {cell.level}")
 
 
 def _indented(text: str, style: str = "") -> RenderableType:
-    return Padding(plain(text, style), (0, 0, 0, 2))
+    return Padding(plain(text, style), (0, 0, 0, 2), expand=False)
 
 
 def _summary(coverage: Coverage) -> RenderableType:
-    """Returns the table by category and tier, with a column for each level that some model has."""
-    levels = [level for level in LEVELS if coverage.total.levels[level]]
+    """Returns the table by category and tier."""
     rows = []
     for category, whole in coverage.by_category.items():
         groups = [group for group in coverage.groups if group.category == category]
-        rows += [_row(category, group.tier, group.summary, levels) for group in groups]
+        rows += [_row(category, group.tier, group.summary) for group in groups]
         if not groups:
-            rows.append(_row(category, "", whole, levels))
-    rows.append(_row("total", "", coverage.total, levels, "bold"))
-    return table("Coverage by category and tier", ("category", "tier", "declared", "covered", *levels), rows, left=2)
+            rows.append(_row(category, "", whole))
+    rows.append(_row("total", "", coverage.total, "bold"))
+    columns = ("category", "tier", "declared", "covered", "deepest level")
+    return table("Coverage by category and tier", columns, rows, numbers=("declared", "covered"))
 
 
-def _row(category: str, tier: str, summary: Summary, levels: Sequence[str], style: str = "") -> list[Text]:
+def _row(category: str, tier: str, summary: Summary, style: str = "") -> list[Text]:
     complete = summary.models and summary.covered == summary.models
     covered = plain(str(summary.covered), "green" if complete else "red" if summary.models else "dim")
-    counts = [plain(str(summary.levels[level]) if summary.levels[level] else "-", style) for level in levels]
-    return [plain(category, style), plain(tier, style), plain(str(summary.models), style), covered, *counts]
+    return [
+        plain(category, style),
+        plain(tier, style),
+        plain(str(summary.models), style),
+        covered,
+        plain(_levels(summary) or "-", style),
+    ]
 
 
 def _models(coverage: Coverage) -> Iterator[RenderableType]:
@@ -169,7 +175,7 @@ def _models(coverage: Coverage) -> Iterator[RenderableType]:
         ]
         yield Text()
         headers = [backend.name if backend.counts else f"{backend.name} (never counts)" for backend in chunk]
-        yield table("Models", ("model", *headers), rows, left=1 + len(chunk))
+        yield table("Models", ("model", *headers), rows)
 
 
 def _mark(cell: Cell) -> Text:

@@ -109,9 +109,9 @@ def view(models: Sequence[Declared]) -> list[RenderableType]:
     return [
         terminal.plain(f"{len(models)} models declared ({', '.join(environments)}); nothing was run", "bold"),
         terminal.plain(""),
-        terminal.table("Declared by category and tier", ("category", *tiers, "all"), counts),
+        terminal.table("Declared by category and tier", ("category", *tiers, "all"), counts, numbers=(*tiers, "all")),
         terminal.plain(""),
-        terminal.table("Models", ("model", "tier", "main class", "task"), rows, left=4),
+        terminal.table("Models", ("model", "tier", "main class", "task"), rows),
     ]
 
 

@@ -9,7 +9,7 @@ import io
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TextIO
 
 from rich import box
@@ -49,23 +49,25 @@ def plain(text: str, style: str = "") -> Text:
     return Text(safe(text), style=style)
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Text | str]], left: int = 1) -> Table:
-    """Returns a table whose first `left` columns are text and whose others are numbers, flush right.
+def table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[Text | str]], numbers: Collection[str] = ()
+) -> Table:
+    """Returns a table of text, which may wrap, and numbers, which are flush right and never do.
 
     Args:
       title: the table's title.
       columns: headers.
       rows: cells; each a string, or a Text that is safe already.
-      left: number of columns that are flush left. They may wrap, numbers never do.
+      numbers: headers of the columns that hold numbers.
     """
     result = Table(
         title=plain(title, "bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
     )
-    for index, header in enumerate(columns):
-        if index < left:
-            result.add_column(plain(header), overflow="fold")
-        else:
+    for header in columns:
+        if header in numbers:
             result.add_column(plain(header), justify="right", no_wrap=True)
+        else:
+            result.add_column(plain(header), overflow="fold")
     for row in rows:
         result.add_row(*(item if isinstance(item, Text) else plain(item) for item in row))
     return result
@@ -76,6 +78,8 @@ def show(parts: Sequence[RenderableType], stream: TextIO | None = None) -> None:
 
     rich finds the width and whether there are colours: `NO_COLOR`, `TERM=dumb`, `COLUMNS` and pipes are respected.
     """
+    if stream is None and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # A terminal without a letter gets its number instead.
     Console(file=stream or sys.stdout, highlight=False, emoji=False, markup=False).print(Group(*parts))
 
 

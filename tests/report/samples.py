@@ -1,0 +1,107 @@
+"""A small grid to report on: declarations and verdicts with what a test does not care about filled in."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.verdict import CheckResult, ModelFacts, Verdict
+from report.declaration import Declaration, KnownFailure
+from report.grid import Backend, Contents
+
+CPU = Backend(name="cpu", device="cpu", runtime="eager", dtype="float32", counts=True)
+MOCK = Backend(name="mock", device="cpu", runtime="mock", dtype="float32", counts=False)
+CUDA = Backend(name="cuda", device="cuda", runtime="eager", dtype="float32", counts=True)
+TABLE = (CPU, MOCK, CUDA)
+
+
+def declaration(name: str = "llama", category: str = "decoder", tier: str = "high", **fields: Any) -> Declaration:
+    values: dict[str, Any] = {
+        "label": f"//models/{category}/{name}:{name}",
+        "name": name,
+        "category": category,
+        "tier": tier,
+        "task": "text-generation",
+        "model_type": name,
+        "folder": name,
+        "main_class": "LlamaForCausalLM",
+        "checkpoint": "meta-llama/Llama-3.2-1B",
+        "environment": "transformers-5.23",
+        "backends": tuple(backend.name for backend in TABLE),
+        "config": {},
+        "inputs": {},
+        "limits": {"cpu_seconds": 60, "memory_mib": 4096, "wall_seconds": 900},
+        "known_failures": (),
+    }
+    return Declaration(**{**values, **fields})
+
+
+def known_failure(match: str = "decoder::causality", expires: str = "2099-01-01") -> KnownFailure:
+    return KnownFailure(match=match, reason="upstream masks nothing", issue="https://example.org/7", expires=expires)
+
+
+def verdict(of: Declaration, backend: str = "cpu", **fields: Any) -> Verdict:
+    values: dict[str, Any] = {
+        "label": of.cell_label(backend),
+        "name": of.name,
+        "category": of.category,
+        "backend": backend,
+        "environment": of.environment,
+        "status": "passed",
+        "level": "mock" if backend == "mock" else "consistent",
+        "runs": 1,
+        "reason": "",
+        "failed_check": "",
+        "checks": (CheckResult("common::config_builds", "parsed", True, "passed"),),
+        "model": ModelFacts(parameters=1000, gradient_share=1.0, classes=("LlamaForCausalLM",)),
+        "device": {"device": backend},
+    }
+    return Verdict(**{**values, **fields})
+
+
+def contents(
+    declarations: Sequence[Declaration], verdicts: Sequence[Verdict], backends: Sequence[Backend] = TABLE
+) -> Contents:
+    return Contents(
+        declarations=tuple(declarations), verdicts=tuple(verdicts), backends=tuple(backends), inventory=None
+    )
+
+
+def write_grid(folder: Path, what: Contents) -> Path:
+    """Writes `what` as the rules do and returns the path of the grid file."""
+    files: dict[str, list[str]] = {"declarations": [], "verdicts": []}
+    for index, item in enumerate(what.declarations):
+        path = folder / f"{index}.declaration.json"
+        path.write_text(json.dumps({"version": 1, **dataclasses.asdict(item)}))
+        files["declarations"].append(path.name)
+    for index, found in enumerate(what.verdicts):
+        path = folder / f"{index}.verdict.json"
+        path.write_text(found.to_json())
+        files["verdicts"].append(path.name)
+    inventory = None
+    if what.inventory is not None:
+        inventory = "inventory.json"
+        entries = {name: {"classes": classes, "model_types": [name]} for name, classes in what.inventory.items()}
+        (folder / inventory).write_text(json.dumps(entries))
+    backends = [dataclasses.asdict(backend) for backend in what.backends]
+    grid = folder / "grid.json"
+    grid.write_text(json.dumps({"version": 1, **files, "backends": backends, "inventory": inventory}))
+    return grid
+
+
+def run(program: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Runs `report.<program>` as a user does, on a terminal that can do nothing."""
+    clean = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "FORCE_COLOR", "NO_COLOR")}
+    return subprocess.run(
+        [sys.executable, "-m", f"report.{program}", *arguments],
+        env={**clean, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "utf-8", **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
