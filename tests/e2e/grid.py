@@ -17,26 +17,14 @@ from pathlib import Path
 _REPOSITORIES = ("modelgrid_python", "tools_site", "transformers_5_23", "transformers_5_23_site")
 
 
-def runfile(path: str) -> Path:
-    """Returns the file at `path` below the runfiles folder.
-
-    Raises:
-      FileNotFoundError: it is not among the test's data.
-    """
-    found = Path(os.environ["TEST_SRCDIR"]) / path
-    if not found.exists():
-        raise FileNotFoundError(f"{path} is not among the runfiles; add it to the test's data")
-    return found
-
-
 def _fetched_repositories() -> dict[str, Path]:
     """Returns the outer Bazel's folder of each environment repository, by canonical name."""
     found = {}
     for folder in Path(os.environ["TEST_SRCDIR"]).iterdir():
-        name = folder.name
-        if name.endswith(_REPOSITORIES):
+        if folder.name.endswith(_REPOSITORIES):
             anchor = next(path for path in folder.iterdir() if path.is_file())
-            found[name] = anchor.resolve().parent
+            # A symlinked file of the repository itself may lead out of it (the interpreter does): one step only.
+            found[folder.name] = Path(os.readlink(anchor)).parent
     return found
 
 
@@ -63,14 +51,22 @@ class Workspace:
     Args:
       root: folder of its own to make it in; not below `/tmp`, which the sandbox hides.
       models: packages to keep, such as `decoder/llama`.
+      bzlmod: whether MODULE.bazel makes the repositories, or WORKSPACE does.
     """
 
-    def __init__(self, root: Path, models: Sequence[str]) -> None:
+    def __init__(self, root: Path, models: Sequence[str], *, bzlmod: bool = True) -> None:
         self.root = root
         self.source = root / "source"
         self.output_user_root = root / "output"
         self.flags: list[str] = [f"--disk_cache={root / 'disk'}"]
         self._repositories = _fetched_repositories()
+        if not bzlmod:
+            # Without bzlmod a repository's canonical name is the plain one.
+            self.flags += ["--noenable_bzlmod", "--enable_workspace"]
+            self._repositories = {
+                next(plain for plain in reversed(_REPOSITORIES) if name.endswith(plain)): folder
+                for name, folder in self._repositories.items()
+            }
         main = Path(os.environ["TEST_SRCDIR"]) / os.environ["TEST_WORKSPACE"]
         for path in sorted(main.rglob("*")):
             relative = path.relative_to(main)
@@ -83,12 +79,12 @@ class Workspace:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path.resolve(), target)
 
-    def override(self, repository: str) -> str:
-        """Returns the flag that hands over the outer Bazel's copy of `repository`."""
-        for name, folder in self._repositories.items():
-            if name.endswith(repository):
-                return f"--override_repository={name}={folder}"
-        raise FileNotFoundError(f"{repository} is not among the runfiles; add it to the test's data")
+    def repository(self, name: str) -> Path:
+        """Returns the outer Bazel's folder of the repository `name`."""
+        for canonical, folder in self._repositories.items():
+            if canonical.endswith(name):
+                return folder
+        raise FileNotFoundError(f"{name} is not among the runfiles; add it to the test's data")
 
     def command(
         self,

@@ -1,0 +1,57 @@
+"""The grid file: what the coverage report reads, as one build output that depends on every verdict."""
+
+load("//toolchains:backends.bzl", "BACKENDS")
+load(":verdict_info.bzl", "VerdictInfo")
+
+_VERSION = 1
+
+def _hf_grid_impl(ctx):
+    def rlocation(file):
+        path = file.short_path
+        return path.removeprefix("../") if path.startswith("../") else ctx.workspace_name + "/" + path
+
+    # A report reads every file anyway: this is the one place where the whole depset is flattened.
+    declarations = ctx.files.declarations
+    verdicts = ctx.attr.verdicts[VerdictInfo].verdicts.to_list()
+    grid = ctx.actions.declare_file(ctx.label.name + ".json")
+    ctx.actions.write(grid, json.encode_indent({
+        "backends": [
+            {
+                "counts": row.counts,
+                "device": row.device,
+                "dtype": row.dtype,
+                "name": row.name,
+                "runtime": row.runtime,
+            }
+            for row in BACKENDS
+        ],
+        "declarations": [rlocation(file) for file in declarations],
+        "inventory": rlocation(ctx.file.inventory),
+        "verdicts": [rlocation(file) for file in verdicts],
+        "version": _VERSION,
+    }) + "\n")
+    return [DefaultInfo(
+        files = depset([grid]),
+        runfiles = ctx.runfiles([grid, ctx.file.inventory] + declarations + verdicts),
+    )]
+
+hf_grid = rule(
+    implementation = _hf_grid_impl,
+    doc = "Names every declaration and every verdict of this build for the report; version 1 of the format is documented in `report/grid.py`.",
+    attrs = {
+        "declarations": attr.label(
+            doc = "All declarations, as `hf_model_index` makes them.",
+            mandatory = True,
+        ),
+        "inventory": attr.label(
+            doc = "Every model folder and public model class of the environment: the denominator.",
+            allow_single_file = [".json"],
+            mandatory = True,
+        ),
+        "verdicts": attr.label(
+            doc = "All verdicts that this build can have, as `hf_model_index` makes them.",
+            mandatory = True,
+            providers = [VerdictInfo],
+        ),
+    },
+)
