@@ -175,9 +175,7 @@ def _check_keys(spec: Spec, cls: type[PreTrainedConfig], declared: Mapping[str, 
     known = [*fields, *cls.attribute_map, *cls.sub_configs_defaults, "num_labels", "model_type", "output_attentions"]
     for key in declared:
         if key not in known:
-            raise SpecError(
-                f"{spec.label}: {where} key {key!r} is not a field of {cls.__name__}{nearest(key, known)}"
-            )
+            raise SpecError(f"{spec.label}: {where} key {key!r} is not a field of {cls.__name__}{nearest(key, known)}")
 
 
 def _own_names(spec: Spec, full: PreTrainedConfig, declared: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -194,6 +192,59 @@ def _own_names(spec: Spec, full: PreTrainedConfig, declared: Mapping[str, Any], 
         else:
             found[name] = value
     return found
+
+
+def config_for(spec: Spec, config: PreTrainedConfig, cls: type[PreTrainedModel]) -> PreTrainedConfig:
+    """Returns the configuration that a class of the folder takes.
+
+    That is `config` itself, the part of it of the class's configuration class, or else that class shrunk by itself.
+    A causal class of an architecture that is an encoder by default gets `is_decoder`.
+    """
+    wanted = cls.config_class
+    found = config
+    if wanted is not None and not isinstance(config, wanted):
+        parts = [node for node in _tree(config) if type(node) is wanted]
+        found = parts[0] if parts else shrink.shrink(default_config(wanted, {}))
+    causal = cls.__name__.endswith(("ForCausalLM", "LMHeadModel", "LMHead"))
+    if causal and getattr(found, "is_decoder", None) is False and not found.is_encoder_decoder:
+        found = copy.deepcopy(found)
+        found.is_decoder = True
+    return found
+
+
+def _tree(config: PreTrainedConfig) -> Iterator[PreTrainedConfig]:
+    yield config
+    for _, sub in shrink.sub_configs(config):
+        yield from _tree(sub)
+
+
+def count_features(model: PreTrainedModel, modality: str, given: Mapping[str, torch.Tensor]) -> int:
+    """Returns how many placeholders of `modality` one row takes, from the model's own `get_<modality>_features`.
+
+    Raises:
+      AssertionError: the model has no such method.
+    """
+    name = f"get_{modality}_features"
+    owner = next((part for part in model.modules() if hasattr(part, name)), None)
+    assert owner is not None, f"{type(model).__name__} has a placeholder for each {modality} and no {name}"
+    method = getattr(owner, name)
+    accepted = inspect.signature(method).parameters
+    with torch.no_grad(), seeded(0):
+        found = method(**{key: value for key, value in given.items() if key in accepted})
+    batch = next(iter(given.values())).shape[0]
+    return _count_rows(found) // batch
+
+
+def _count_rows(found: Any) -> int:
+    """Returns how many feature vectors an extractor's result holds, whatever it is wrapped in."""
+    if isinstance(found, torch.Tensor):
+        return int(found.shape[:-1].numel())
+    if isinstance(found, Mapping):
+        pooled = found.get("pooler_output")
+        return _count_rows(pooled if pooled is not None else found["last_hidden_state"])
+    if isinstance(found, (list, tuple)) and isinstance(found[0], torch.Tensor):
+        return sum(_count_rows(item) for item in found)
+    return _count_rows(found[0])
 
 
 @contextlib.contextmanager
@@ -256,7 +307,18 @@ def _noise(path: str, shape: torch.Size, seed: int) -> torch.Tensor:
     return torch.randn(shape, generator=generator, dtype=torch.float32)
 
 
-_NEAR_DEFAULT = ("A_log", "D", "dt_bias", "logit_scale", "logit_bias", "temperature", "decay", "time_", "original0", "weight_g")
+_NEAR_DEFAULT = (
+    "A_log",
+    "D",
+    "dt_bias",
+    "logit_scale",
+    "logit_bias",
+    "temperature",
+    "decay",
+    "time_",
+    "original0",
+    "weight_g",
+)
 _LAYER_SCALES = ("lambda", "gamma", "layer_scale", "layerscale")
 
 

@@ -59,17 +59,13 @@ def check(
       ValueError: the level is unknown, or the function's name or docstring is missing.
     """
     if level not in CHECK_LEVELS:
-        raise ValueError(
-            f"check level {level!r} is not one of {', '.join(CHECK_LEVELS)}"
-        )
+        raise ValueError(f"check level {level!r} is not one of {', '.join(CHECK_LEVELS)}")
 
     def mark(function: Function) -> Function:
         if not function.__name__.startswith("test_"):
             raise ValueError(f"check {function.__name__!r} must be named test_…")
         if not (function.__doc__ or "").strip():
-            raise ValueError(
-                f"check {function.__name__!r} needs a docstring that says which defect it finds"
-            )
+            raise ValueError(f"check {function.__name__!r} needs a docstring that says which defect it finds")
         setattr(function, _MARK, CheckMark(level, core, unless, last))
         return function
 
@@ -96,19 +92,35 @@ class CheckPlugin:
       foreground: a person watches: pytest's own reporting stays on, and its selection options (`-k`) are obeyed.
     """
 
-    def __init__(
-        self, cell: Cell, reporter: Reporter, *, foreground: bool = False
-    ) -> None:
+    def __init__(self, cell: Cell, reporter: Reporter, *, foreground: bool = False) -> None:
         self._cell = cell
         self._reporter = reporter
         self._foreground = foreground
         self._failed: dict[str, str] = {}
+        self._faults: list[str] = []
         self.results: list[CheckResult] = []
 
     @pytest.fixture(scope="session")
     def cell(self) -> Cell:
         """The cell under test."""
         return self._cell
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Keeps what went wrong while the checks were collected."""
+        if report.failed:
+            self._faults.append(str(report.longrepr))
+
+    def pytest_internalerror(self, excrepr: object) -> None:
+        """Keeps what went wrong inside pytest or this plugin."""
+        self._faults.append(str(excrepr))
+
+    def raise_fault(self, status: int) -> None:
+        """Raises a HarnessFault unless pytest's exit status says that the checks ran, whatever they found."""
+        if self._faults or status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            text = clean("\n".join(self._faults)) or "no check was collected"
+            raise HarnessFault(
+                f"{self._cell.spec.label}: the checks could not run (pytest exit status {status})\n{text}"
+            )
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -118,16 +130,9 @@ class CheckPlugin:
             raise HarnessFault(f"tests without @check: {', '.join(unmarked)}")
         items.sort(key=lambda item: run_order(_require_mark(item)))
         planned = [(check_id(item), _require_mark(item)) for item in items]
-        self._reporter.planned(
-            [
-                PlannedCheck(id=name, level=mark.level, core=mark.core)
-                for name, mark in planned
-            ]
-        )
+        self._reporter.planned([PlannedCheck(id=name, level=mark.level, core=mark.core) for name, mark in planned])
 
-    def pytest_runtest_protocol(
-        self, item: pytest.Item, nextitem: pytest.Item | None
-    ) -> bool:
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
         """Runs one check, or says why not."""
         mark = _require_mark(item)
         name = check_id(item)
@@ -140,30 +145,20 @@ class CheckPlugin:
             reason = mark.unless(self._cell) if mark.unless else None
         except BaseException as error:  # noqa: BLE001 - a check's condition must not end the run
             _reraise_control(error)
-            self._finish(
-                name, mark, "failed", f"the check's `unless` raised\n{describe(error)}"
-            )
+            self._finish(name, mark, "failed", f"the check's `unless` raised\n{describe(error)}")
             return True
         if reason is not None:
-            outcome = (
-                ("not_applicable", reason)
-                if reason.strip()
-                else ("failed", "`unless` gave an empty reason")
-            )
+            outcome = ("not_applicable", reason) if reason.strip() else ("failed", "`unless` gave an empty reason")
             self._finish(name, mark, *outcome)
             return True
         if self._foreground:
-            item.ihook.pytest_runtest_logstart(
-                nodeid=item.nodeid, location=item.location
-            )
+            item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         reports = runtestprotocol(item, nextitem=nextitem, log=self._foreground)
         self._finish(name, mark, *_outcome(reports))
         return True
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(
-        self, item: pytest.Item, call: pytest.CallInfo[None]
-    ) -> Iterator[None]:
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
         """Keeps the exception beside pytest's report, so that the message is ours and deterministic."""
         report: Any = yield
         if call.excinfo is not None:
@@ -208,20 +203,14 @@ def _outcome(reports: Sequence[pytest.TestReport]) -> tuple[str, str]:
     """Returns outcome and message of a check from pytest's reports of its set-up, call and tear-down."""
     for report in reports:
         if report.outcome == "skipped" or hasattr(report, "wasxfail"):
-            reason = (
-                describe(getattr(report, "modelgrid_error", None))
-                if report.outcome == "skipped"
-                else ""
-            )
+            reason = describe(getattr(report, "modelgrid_error", None)) if report.outcome == "skipped" else ""
             return (
                 "failed",
                 f"check skipped itself; state the reason in its `unless`\n{reason}",
             )
         if report.outcome == "failed":
             error = getattr(report, "modelgrid_error", None)
-            return "failed", describe(error) if error is not None else str(
-                report.longrepr
-            )
+            return "failed", describe(error) if error is not None else str(report.longrepr)
     return "passed", ""
 
 
@@ -247,9 +236,7 @@ def describe(error: BaseException | None) -> str:
         text = f"{type(error).__name__}: {text}"
     first, _, rest = (text or "assertion failed without a message").partition("\n")
     where = [f"at {frame}" for frame in _frames(error)]
-    return "\n".join(
-        [first, *(line for line in rest.splitlines() if line.strip()), *where]
-    )
+    return "\n".join([first, *(line for line in rest.splitlines() if line.strip()), *where])
 
 
 def _frames(error: BaseException) -> list[str]:
@@ -268,9 +255,7 @@ def _frames(error: BaseException) -> list[str]:
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")
 _PID = re.compile(r"\b(pid|PID|process)([ =:]+)\d+")
 _TEMPORARY = re.compile(r"/(?:tmp|var/tmp|dev/shm)/[^\s'\":,)]+")
-_PACKAGE_PATH = re.compile(
-    r"/[^\s'\":,)]*?/(?=(?:transformers|torch|harness|numpy|huggingface_hub|safetensors)/)"
-)
+_PACKAGE_PATH = re.compile(r"/[^\s'\":,)]*?/(?=(?:transformers|torch|harness|numpy|huggingface_hub|safetensors)/)")
 
 
 def clean(text: str) -> str:

@@ -150,10 +150,19 @@ def _declared_integers(declared: Mapping[str, Any]) -> Iterator[int]:
 
 MEANINGS: tuple[tuple[str, str], ...] = (
     # What no size depends on, or what must stay as the architecture has it.
-    ("keep", r".*(kernel|stride|dilation|padding|ratio|factor|rate|prob|eps|bias|std|range|scale|theta|buckets|bins).*"),
+    (
+        "keep",
+        r".*(kernel|stride|dilation|padding|ratio|factor|rate|prob|eps|bias|std|range|scale|theta|buckets|bins).*",
+    ),
     ("keep", r".*(dropout|loss|cost|coef|weight|temperature|penalty|gamma|alpha|beta|sampling|hop|fft|mel_bins).*"),
-    ("keep", r"type_vocab_size|num_channels|in_chans|in_channels|input_channels|.*_type_size|max_2d_position_embeddings"),
-    ("keep", r"num_labels|num_quant.*|num_mel.*|n_mels|feature_size|input_feat_per_channel|temporal_patch_size|.*expand"),
+    (
+        "keep",
+        r"type_vocab_size|num_channels|in_chans|in_channels|input_channels|.*_type_size|max_2d_position_embeddings",
+    ),
+    (
+        "keep",
+        r"num_labels|num_quant.*|num_mel.*|n_mels|feature_size|input_feat_per_channel|temporal_patch_size|.*expand",
+    ),
     ("keep", r"num_register_tokens|spatial_merge_size|num_codebooks|n_codebooks|n_codes_.*|.*_levels|audio_channels"),
     # Words and their numbers.
     ("token", r"(.*_)?token_(id|index|ids)|.*_token|(.*_)?(start|end)_token.*"),
@@ -162,15 +171,24 @@ MEANINGS: tuple[tuple[str, str], ...] = (
     ("period", r".*(_interval|_period|_sparse_step|_every_n_layers|_window_pattern|_frequency)|hybrid_layer_.*"),
     ("offset", r".*_layer_offset|first_k_dense_replace|num_dense_layers|first_num_dense.*|.*_start_index"),
     ("stages", r"depths|.*_depths|layers_per_stage|num_blocks"),
-    ("layer_list", r"(mlp_|mtp_)?layer_types|attention_layers|.*layers_block_type|indexer_types|hybrid_override_pattern"),
+    (
+        "layer_list",
+        r"(mlp_|mtp_)?layer_types|attention_layers|.*layers_block_type|indexer_types|hybrid_override_pattern",
+    ),
     ("layer_pairs", r"attention_types"),
-    ("layer_index", r".*(_indices|_indexes|_feature_layers?|extract_layers|_hook_ids|_layer_ids|_layer_index)|mlp_only_layers"),
+    (
+        "layer_index",
+        r".*(_indices|_indexes|_feature_layers?|extract_layers|_hook_ids|_layer_ids|_layer_index)|mlp_only_layers",
+    ),
     ("layers", r"(.*_)?(num_)?(hidden_|encoder_|decoder_|attention_)?(layers?|blocks|depth)|n_layers?|.*_layers_num"),
     ("layers", r".*num_.*layers|.*_num_layers|.*_layers|depth|.*_depth|max_window_layers|resampler_depth"),
     # How attention is divided.
     ("key_value_heads", r".*(key_value|kv|key)_heads|.*multi_query_group_num|kv_n_heads|n_kv_heads"),
     ("heads", r".*(num_|n_|_)heads?(_ipa)?|n_heads?|.*attention_heads|heads|encoder_num_heads"),
-    ("head_width", r"(.*_)?head_(dim|width|size)|d_kv|kv_channels|dim_head|.*_d_head|.*_head_dim|head_dim_.*|attention_head_size"),
+    (
+        "head_width",
+        r"(.*_)?head_(dim|width|size)|d_kv|kv_channels|dim_head|.*_d_head|.*_head_dim|head_dim_.*|attention_head_size",
+    ),
     ("groups", r"n_group|num_groups|num_conv_pos_embedding_groups|.*_n_groups|n_groups|o_groups|norm_num_groups"),
     # Experts.
     ("chosen_experts", r".*(experts_per_tok(en)?|top_?k|experts_per_token|topk_group)|moe_k"),
@@ -178,12 +196,24 @@ MEANINGS: tuple[tuple[str, str], ...] = (
     # Pictures, sound and positions.
     ("patch", r"(.*_)?patch_size|.*patch_sizes"),
     ("image", r"(.*_)?(image|img|spec|input_image|pretrain_image|crop)_size|img_dim|resolution|image_resolution"),
-    ("image_tokens", r"image_seq_len(gth)?|mm_tokens_per_image|num_image_tokens|image_token_num|num_patches|image_num_patches"),
+    (
+        "image_tokens",
+        r"image_seq_len(gth)?|mm_tokens_per_image|num_image_tokens|image_token_num|num_patches|image_num_patches",
+    ),
     ("window", r".*window(_size|_len|_size_.*)?|sliding_window|.*chunk_size|block_size|local_radius|window_.*"),
-    ("window", r"attention_window|local_attention_window_len|attention_chunk_size|n_window.*|chunk_length|global_block_size"),
-    ("positions", r".*(max_.*positions?.*|n_positions|n_ctx|max_seq_len(gth)?|max_len(gth)?|context_length|max_sequence.*)"),
+    (
+        "window",
+        r"attention_window|local_attention_window_len|attention_chunk_size|n_window.*|chunk_length|global_block_size",
+    ),
+    (
+        "positions",
+        r".*(max_.*positions?.*|n_positions|n_ctx|max_seq_len(gth)?|max_len(gth)?|context_length|max_sequence.*)",
+    ),
     ("positions", r"(.*_)?num_(position_embeddings|frames)|seq_len(gth)?|sequence_length|max_source_.*|max_ep_len"),
-    ("queries", r"(.*_)?(num|n)_(.*_)?(queries|latents|query_tokens|object_queries|prompts|denoising|points)|num_query.*"),
+    (
+        "queries",
+        r"(.*_)?(num|n)_(.*_)?(queries|latents|query_tokens|object_queries|prompts|denoising|points)|num_query.*",
+    ),
     ("queries", r"num_proposals|two_stage_num_proposals|num_negatives|num_codevectors_per_group|number_of_.*queries"),
     # All else that is a size is the width of something.
     ("width", r".*(size|dim|dims|width|channels|features|filters|units|rank|planes|sizes|hidden|hid)(_.*)?"),
@@ -212,9 +242,7 @@ class Node:
 
     def named(self, *meanings: str) -> dict[str, int]:
         """Returns the old integer values of the fields with one of `meanings`."""
-        return {
-            name: value for name, value in self.old.items() if meaning_of(name) in meanings and _is_integer(value)
-        }
+        return {name: value for name, value in self.old.items() if meaning_of(name) in meanings and _is_integer(value)}
 
 
 def _is_integer(value: Any) -> bool:
@@ -254,7 +282,9 @@ def _patch(value: int, node: Node) -> int:
 
 def _image(value: int, node: Node) -> int:
     """Four patches a side, or room for five halvings where the patches are merged stage by stage."""
-    patches = list(node.named("patch").values()) or [p for n, v in node.old.items() if n == "patch_size" for p in _integers(v)]
+    patches = list(node.named("patch").values()) or [
+        p for n, v in node.old.items() if n == "patch_size" for p in _integers(v)
+    ]
     staged = any(isinstance(v, (list, tuple)) for n, v in node.old.items() if meaning_of(n) == "stages")
     if not patches or staged or max(patches) <= 4:
         return min(value, IMAGE_SIDE)

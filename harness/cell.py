@@ -1,0 +1,353 @@
+"""One cell: a model of a declaration, built small on one backend, and the run of its category's checks over it.
+
+How it is built is `harness.build`'s and `harness.inputs`'s, what is examined `harness/checks`'s, what the results
+amount to the parent's. PyTorch is imported only by what needs it: the `mock` backend runs where there is none.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.reporter import HarnessFault, Reporter
+from harness.spec import Spec, Tolerance
+from harness.verdict import ModelFacts
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from transformers.configuration_utils import PreTrainedConfig
+    from transformers.modeling_utils import PreTrainedModel
+
+    from harness.inputs import Features
+    from harness.runtimes import Runtime
+
+PRIMARY = (
+    "logits",
+    "prediction_logits",
+    "start_logits",
+    "logits_per_image",
+    "logits_per_video",
+    "seq_relationship_logits",
+    "pred_masks",
+    "reconstruction",
+    "last_hidden_state",
+    "audio_values",
+)
+"""Names of the output that a class is for, the first that is there."""
+
+_CACHES = ("past_key_values", "cache_params", "mems", "state", "encoder_past", "cache")
+
+
+class Cell:
+    """What a check gets as the fixture `cell`: the model under test and what it takes to run it.
+
+    Everything is made when it is first asked for, so that a mistake shows in the check that is there to find it.
+
+    Attributes:
+      spec: the declaration on the backend.
+      tolerance: how far results that should agree may differ on this backend.
+      gradient_share: share of the trainable parameters' elements that a gradient reached; set by a check.
+      moving_inputs: the inputs whose change moved the output; set by a check.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.tolerance: Tolerance = spec.backend.tolerance
+        self.gradient_share = 0.0
+        self.moving_inputs: tuple[str, ...] = ()
+        self._exercised: list[str] = []
+        self._counting: dict[type[Any], PreTrainedModel] = {}
+        self._loaded_before = loaded_folders()
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        """The adapter of the backend's runtime."""
+        from harness.runtimes import adapter
+
+        return adapter(self.spec.backend)
+
+    @cached_property
+    def config(self) -> PreTrainedConfig:
+        """The tiny configuration with the declared values. Raises SpecError for a mistake of the declaration."""
+        from harness.build import tiny_config
+
+        return tiny_config(self.spec)
+
+    @cached_property
+    def model_class(self) -> type[PreTrainedModel]:
+        """The main class. Raises SpecError where the folder has none of that name."""
+        from harness.build import main_class
+
+        return main_class(self.spec)
+
+    @cached_property
+    def model(self) -> PreTrainedModel:
+        """The main model in eval mode, shared by all checks: look, do not touch."""
+        return self.fresh_model()
+
+    @cached_property
+    def inputs(self) -> dict[str, Tensor]:
+        """The main model's inputs on the device, a batch of 2, without labels."""
+        return self.make_inputs()
+
+    def heads(self) -> list[type[PreTrainedModel]]:
+        """Returns the public concrete model classes of the folder, the main class first."""
+        from harness.build import model_classes
+
+        return model_classes(self.spec)
+
+    def config_for(self, cls: type[PreTrainedModel]) -> PreTrainedConfig:
+        """Returns the configuration that a class of the folder takes: the cell's, a part of it, or one of its own.
+
+        A causal class of an architecture that is an encoder by default gets `is_decoder`.
+        """
+        from harness.build import config_for
+
+        return config_for(self.spec, self.config, cls)
+
+    def fresh_model(
+        self,
+        config: PreTrainedConfig | None = None,
+        cls: type[PreTrainedModel] | None = None,
+        seed: int = 0,
+        attention: str | None = None,
+    ) -> PreTrainedModel:
+        """Returns a new model in eval mode on the device, its weights the same for the same seed.
+
+        Args:
+          config: by default the cell's, or the part of it that `cls` takes.
+          cls: by default the main class.
+          seed: of the weights.
+          attention: the attention implementation (`eager`, `sdpa`); by default what the class chooses.
+        """
+        from harness.build import build
+
+        cls = cls or self.model_class
+        config = config if config is not None else self.config_for(cls)
+        return self.runtime.place_model(build(cls, config, seed=seed, attention=attention))
+
+    def make_inputs(
+        self,
+        *,
+        seed: int = 0,
+        batch: int = 2,
+        cls: type[PreTrainedModel] | None = None,
+        labels: bool = False,
+        padding: int = 0,
+        **options: Any,
+    ) -> dict[str, Tensor]:
+        """Returns inputs for a class on the device, by argument name.
+
+        Args:
+          seed: of the values; shapes do not depend on it.
+          batch: rows.
+          cls: by default the main class.
+          labels: whether to give the labels that the class takes.
+          padding: tokens of padding at the end of the last row.
+          options: sizes and tensors as in a declaration's `inputs` (`sequence_length=32`).
+        """
+        from harness import inputs
+
+        cls = cls or self.model_class
+        declared = dict(self.spec.inputs)
+        if cls is not self.model_class:  # another head need not take every input of the main class
+            known = {*inputs.OPTIONS, *inputs.parameters(cls)}
+            declared = {name: value for name, value in declared.items() if name in known}
+        config = self.config_for(cls)
+        request = inputs.Request(
+            cls=cls,
+            config=config,
+            category=self.spec.category,
+            features=self._features(cls),
+            options={**declared, **options},
+            seed=seed,
+            batch=batch,
+            labels=labels,
+            padding=padding,
+        )
+        made = inputs.make(request, self.spec.label)
+        return {name: self.runtime.place(tensor) for name, tensor in made.items()}
+
+    def _features(self, cls: type[PreTrainedModel]) -> Features:
+        """Returns what counts placeholders by asking a model of `cls` for the features."""
+        from harness.build import count_features
+
+        def count(modality: str, made: dict[str, Tensor]) -> int:
+            if cls not in self._counting:
+                self._counting[cls] = self.model if cls is self.model_class else self.fresh_model(cls=cls)
+            return count_features(
+                self._counting[cls], modality, {name: self.runtime.place(tensor) for name, tensor in made.items()}
+            )
+
+        return count
+
+    def forward(
+        self, model: PreTrainedModel | None = None, inputs: Mapping[str, Tensor] | None = None, **options: Any
+    ) -> Any:
+        """Returns the output of one call without gradients, seeded.
+
+        Args:
+          model: by default the main model.
+          inputs: by default the main model's.
+          options: further arguments of the call (`output_hidden_states=True`).
+        """
+        import torch
+
+        from harness.build import seeded
+
+        model = model if model is not None else self.model
+        inputs = inputs if inputs is not None else self.inputs
+        with torch.no_grad(), seeded(0):
+            outputs = self.runtime.prepare(model, inputs)(**inputs, **options)
+        if type(model).__name__ not in self._exercised:
+            self._exercised.append(type(model).__name__)
+        return outputs
+
+    def tensors(self, outputs: Any) -> dict[str, Tensor]:
+        """Returns every named floating tensor of an output, nested ones as `hidden_states.0`; caches are left out."""
+        return dict(_named_tensors("", outputs))
+
+    def primary(self, outputs: Any) -> Tensor:
+        """Returns the tensor that the class is for: its logits, else what comes first.
+
+        Raises:
+          AssertionError: the output holds no floating tensor.
+        """
+        tensors = self.tensors(outputs)
+        for name in PRIMARY:
+            if name in tensors:
+                return tensors[name]
+        named = [tensor for name, tensor in tensors.items() if name != "loss"]
+        assert named, f"{self.model_class.__name__} returned no floating tensor"
+        return named[0]
+
+    def undeclared_slices(self) -> list[str]:
+        """Returns the model folders that were loaded since the cell began and are not among the spec's slices."""
+        return sorted(loaded_folders() - self._loaded_before - {*self.spec.slices, "auto"})
+
+    def facts(self) -> ModelFacts:
+        """Returns what was run, as far as it came."""
+        from harness.compare import describe
+
+        built = "model" in self.__dict__
+        inputs = self.__dict__.get("inputs", {})
+        return ModelFacts(
+            parameters=sum(parameter.numel() for parameter in self.model.parameters()) if built else 0,
+            gradient_share=round(self.gradient_share, 6),
+            inputs={name: describe(tensor) for name, tensor in inputs.items()},
+            moving_inputs=tuple(sorted(self.moving_inputs)),
+            classes=tuple(self._exercised),
+        )
+
+
+def loaded_folders() -> set[str]:
+    """Returns the folders under `transformers/models` of which a module is loaded."""
+    return {
+        name.split(".")[2]
+        for name in list(sys.modules)
+        if name.startswith("transformers.models.") and sys.modules[name]
+    }
+
+
+def _named_tensors(prefix: str, value: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yields the floating tensors in nested outputs by path."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        if value.is_floating_point() or value.is_complex():
+            yield prefix or "output", value
+        return
+    if isinstance(value, Mapping):
+        items: Iterator[tuple[Any, Any]] = iter(value.items())
+    elif isinstance(value, (list, tuple)):
+        items = iter(enumerate(value))
+    else:
+        return
+    for name, item in items:
+        if not str(name).endswith(_CACHES):
+            yield from _named_tensors(f"{prefix}.{name}" if prefix else str(name), item)
+
+
+def check_files(category: str) -> list[Path]:
+    """Returns the files of checks for a category, those for every model first.
+
+    Raises:
+      HarnessFault: one is missing.
+    """
+    folder = Path(__file__).parent / "checks"
+    files = [folder / "common.py", folder / f"{category}.py"]
+    for file in files:
+        if not file.exists():
+            raise HarnessFault(f"checks of category {category!r}: {file.name} is missing from harness/checks")
+    return files
+
+
+_QUIET = (
+    "cacheprovider",
+    "capture",
+    "debugging",
+    "doctest",
+    "faulthandler",
+    "junitxml",
+    "legacypath",
+    "logging",
+    "monkeypatch",
+    "pastebin",
+    "recwarn",
+    "setuponly",
+    "setupplan",
+    "stepwise",
+    "subtests",
+    "terminal",
+    "threadexception",
+    "tmpdir",
+    "unittest",
+    "unraisableexception",
+    "warnings",
+)
+"""Pytest's own plugins that a run without a person at it has no use for; each costs time in every cell."""
+
+
+def pytest_arguments(files: Sequence[Path], *, quiet: bool) -> list[str]:
+    """Returns the arguments that make pytest run these files and nothing else: no settings, no conftest, no plugins."""
+    plugins = [argument for name in (_QUIET if quiet else ("cacheprovider",)) for argument in ("-p", f"no:{name}")]
+    root = str(Path(__file__).parent.parent)
+    return [
+        *plugins,
+        "--noconftest",
+        "-c",
+        os.devnull,
+        f"--rootdir={root}",
+        "-o",
+        "python_files=*.py",
+        *map(str, files),
+    ]
+
+
+def run(spec: Spec, reporter: Reporter) -> None:
+    """Runs every check of the spec's category over its model and reports each.
+
+    Raises:
+      HarnessFault: the checks could not be collected or pytest itself failed; nothing of that is the model's fault.
+    """
+    if spec.backend.runtime == "mock":
+        from harness.runtimes import mock
+
+        mock.run(spec, reporter)
+        return
+    import pytest
+
+    from harness.checking import CheckPlugin
+
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    cell = Cell(spec)
+    plugin = CheckPlugin(cell, reporter)
+    status = pytest.main(pytest_arguments(check_files(spec.category), quiet=True), plugins=[plugin])
+    plugin.raise_fault(int(status))
+    reporter.facts(cell.facts())
+    reporter.done()

@@ -1,0 +1,677 @@
+"""Synthesises seeded inputs for any model class from its configuration and the signature of its `forward`.
+
+What each argument is made of stands in `MAKERS`, by the argument's name; a declaration may set sizes or single tensors
+(see `OPTIONS` and `KINDS`). How many placeholders a picture or a sound takes is counted by the model's own feature
+extractor. Nothing is tried out: one set of inputs is made, and it fits or the cell fails.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness import shrink
+from harness.build import nearest
+from harness.spec import SpecError
+
+BATCH = 2
+SEQUENCE = 13
+"""Tokens of text a row: longer than any shrunk window, and no multiple of a usual block."""
+
+DECODER_SEQUENCE = 9
+CHOICES = 3
+ENTITIES = 3
+SAMPLES = 4000
+"""Samples of sound a row: a quarter of a second at 16 kHz, 12 frames of a usual feature extractor."""
+
+FRAMES = 64
+"""Frames of a spectrogram where no configuration says how many."""
+
+VIDEO_FRAMES = 4
+
+OPTIONS = ("batch", "sequence_length", "decoder_sequence_length", "image_size", "samples", "frames", "video_frames")
+"""Keys of a declaration's `inputs` that set a size: rows, tokens, pixels a side, samples, spectrogram or video frames."""
+
+KINDS = ("tokens", "mask", "zeros", "noise", "integers", "boxes")
+"""Values of `kind` where a declaration describes one tensor: `{"kind": "integers", "shape": ["batch", 4], "high": 9}`.
+
+`tokens` are ordinary words, `mask` is ones, `noise` is standard normal, `integers` are from `low` (0) up to `high`,
+`boxes` are (left, top, right, bottom) of 0 to 1000. A shape may name `batch` and `sequence`. A tensor given as null is
+left out.
+"""
+
+Features = Callable[[str, dict[str, Tensor]], int]
+"""Returns how many placeholders a modality (`image`, `video`, `audio`) takes in one row, given its inputs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What inputs are asked for.
+
+    Attributes:
+      cls: the model class.
+      config: its configuration.
+      category: the model's category; decoders get text without an end.
+      features: counts placeholders.
+      options: sizes and tensors that the declaration sets.
+      labels: whether the class's labels are wanted.
+      padding: how many tokens at the end of the last row are padding, masked out.
+    """
+
+    cls: type[Any]
+    config: Any
+    category: str
+    features: Features
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    seed: int = 0
+    batch: int = BATCH
+    labels: bool = False
+    padding: int = 0
+
+    def size(self, name: str, default: int) -> int:
+        """Returns a declared size, or the default."""
+        return int(self.options.get(name, default))
+
+    @property
+    def length(self) -> int:
+        """Tokens of text a row, without placeholders."""
+        return min(
+            self.size("sequence_length", SEQUENCE), _first(self.config, "max_position_embeddings", "n_positions") or 999
+        )
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of the arguments of the class's `forward`."""
+        return parameters(self.cls)
+
+    def generator(self, name: str) -> torch.Generator:
+        """Returns the generator of one input: equal for equal seeds whatever other inputs there are."""
+        return torch.Generator().manual_seed(
+            self.seed * 1_000_003 + sum(ord(c) * 31**i for i, c in enumerate(name)) % 2**40
+        )
+
+    def noise(self, name: str, *shape: int) -> Tensor:
+        """Returns standard normal noise."""
+        return torch.randn(shape, generator=self.generator(name))
+
+    def integers(self, name: str, low: int, high: int, *shape: int) -> Tensor:
+        """Returns integers from `low` up to and without `high`."""
+        return torch.randint(low, max(high, low + 1), shape, generator=self.generator(name))
+
+
+def parameters(cls: type[Any]) -> tuple[str, ...]:
+    """Returns the names of the arguments of the class's `forward`."""
+    return tuple(inspect.signature(cls.forward).parameters)
+
+
+def make(request: Request, where: str) -> dict[str, Tensor]:
+    """Returns the inputs of one call of the class's `forward`, on the CPU, by argument name in the signature's order.
+
+    Args:
+      request: what is asked for.
+      where: the label, for errors.
+
+    Raises:
+      SpecError: a declared input is neither a size nor an argument of `forward`, or is not described rightly.
+    """
+    check_options(request, where)
+    made: dict[str, Tensor] = {}
+    names = [name for name in request.parameters if name in MAKERS]
+    for name in sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else -1):
+        if name in request.options and not isinstance(request.options[name], int):
+            value = _declared(request, name, where)
+        else:
+            value = MAKERS[name](request, made)
+        if value is not None:
+            made[name] = value
+    for name in request.options:
+        if name in request.parameters and name not in made and (value := _declared(request, name, where)) is not None:
+            made[name] = value
+    if request.labels:
+        made.update(make_labels(request, made))
+    _finish_text(request, made)
+    return {name: made[name] for name in [*request.parameters, *made] if name in made}
+
+
+def check_options(request: Request, where: str) -> None:
+    """Raises a SpecError for a declared input that means nothing to the main class."""
+    known = [*OPTIONS, *request.parameters]
+    for name in request.options:
+        if name not in known:
+            raise SpecError(
+                f"{where}: inputs key {name!r} is neither a size ({', '.join(OPTIONS)}) nor an argument of "
+                f"{request.cls.__name__}.forward{nearest(name, known)}"
+            )
+
+
+def _declared(request: Request, name: str, where: str) -> Tensor | None:
+    """Returns the tensor that the declaration describes for one argument."""
+    described = request.options[name]
+    if described is None:
+        return None
+    if not isinstance(described, Mapping) or described.get("kind") not in KINDS:
+        raise SpecError(f"{where}: inputs key {name!r} needs a `kind` of {', '.join(KINDS)}, or null to leave it out")
+    named = {"batch": request.batch, "sequence": request.length}
+    shape = [named.get(size, size) for size in described.get("shape", ["batch", "sequence"])]
+    kind = described["kind"]
+    if kind == "tokens":
+        return tokens(request, name, *shape)
+    if kind == "boxes":
+        return boxes(request, name, *shape)
+    if kind == "integers":
+        return request.integers(name, described.get("low", 0), described.get("high", 2), *shape)
+    return (
+        {"mask": torch.ones, "zeros": torch.zeros}[kind](shape, dtype=torch.long)
+        if kind != "noise"
+        else request.noise(name, *shape)
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What configurations say.
+
+
+def nodes(config: Any) -> Iterator[Any]:
+    """Yields a configuration and all below it, outermost first."""
+    yield config
+    for _, sub in shrink.sub_configs(config):
+        yield from nodes(sub)
+
+
+def _first(config: Any, *names: str) -> Any:
+    """Returns the first value, in the tree of configurations, of a field with one of `names`; None if there is none."""
+    for node in nodes(config):
+        for name in names:
+            value = getattr(node, name, None)
+            if value is not None:
+                return value
+    return None
+
+
+def _node(config: Any, *names: str) -> Any:
+    """Returns the first configuration of the tree that has a value for every one of `names`."""
+    return next((node for node in nodes(config) if all(getattr(node, name, None) is not None for name in names)), None)
+
+
+def special_tokens(config: Any) -> set[int]:
+    """Returns every token of the tree that has a meaning of its own."""
+    found: set[int] = set()
+    for node in nodes(config):
+        for name, value in shrink.field_values(node).items():
+            if shrink.meaning_of(name) == "token":
+                found.update(
+                    item for item in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(item, int)
+                )
+    return found
+
+
+def placeholder(config: Any, modality: str) -> int | None:
+    """Returns the token that stands for a piece of a picture, video or sound."""
+    names = [f"{modality}_token_id", f"{modality}_token_index", f"{modality}_token"]
+    value = next((v for name in names if (v := getattr(config, name, None)) is not None), None)
+    return value if isinstance(value, int) else _first(config, *names)
+
+
+def vocabulary(config: Any) -> int:
+    """Returns the size of the text vocabulary, tokens."""
+    text = config.get_text_config(decoder=False)
+    size = getattr(text, "vocab_size", None) or _first(config, "vocab_size", "input_vocab_size", "text_vocab_size")
+    return int(size) if isinstance(size, int) else shrink.VOCABULARY
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Text.
+
+
+def tokens(request: Request, name: str, *shape: int) -> Tensor:
+    """Returns ordinary tokens: none with a meaning of its own."""
+    size, special = vocabulary(request.config), special_tokens(request.config)
+    low = shrink.FIRST_TOKEN if size > 2 * shrink.FIRST_TOKEN else 0
+    words = torch.tensor([word for word in range(low, size) if word not in special] or [0])
+    return words[request.integers(name, 0, len(words), *shape)]
+
+
+def _row_shape(request: Request) -> tuple[int, ...]:
+    choices = (CHOICES,) if request.cls.__name__.endswith("ForMultipleChoice") else ()
+    return (request.batch, *choices)
+
+
+def _input_ids(request: Request, made: dict[str, Tensor]) -> Tensor:
+    """Text, with a run of placeholders after the first token for each modality that the model puts among the words."""
+    codebooks = _codebooks(request)
+    if codebooks:
+        return tokens(request, "input_ids", request.batch, request.length, codebooks)
+    words = tokens(request, "input_ids", *_row_shape(request), request.length)
+    for modality, start, end in (
+        ("image", "vision_start", "vision_end"),
+        ("video", "vision_start", "vision_end"),
+        ("audio", "audio_start", "audio_end"),
+    ):
+        token = placeholder(request.config, modality)
+        if token is None or not _has_modality(request, modality, made):
+            continue
+        count = request.features(modality, made)
+        marks = [getattr(request.config, f"{mark}_token_id", None) for mark in (start, end)]
+        run = [
+            *(mark for mark in marks[:1] if isinstance(mark, int)),
+            *[token] * count,
+            *(mark for mark in marks[1:] if isinstance(mark, int)),
+        ]
+        words = torch.cat([words[..., :1], torch.tensor(run).expand(*words.shape[:-1], -1), words[..., 1:]], dim=-1)
+    if _ends(request):
+        end = _end_token(request.config)
+        if end is not None:
+            words[..., -1] = end
+    return words
+
+
+def _codebooks(request: Request) -> int:
+    """Returns how many streams of codes `input_ids` has, or 0 where it is plain text."""
+    if hasattr(request.config, "n_codes_total"):
+        return int(request.config.n_codes_total)
+    return 0
+
+
+def _has_modality(request: Request, modality: str, made: Mapping[str, Tensor]) -> bool:
+    return any(name in made for name in MODALITIES[modality])
+
+
+MODALITIES: dict[str, tuple[str, ...]] = {
+    "image": ("pixel_values", "pixel_values_images", "image_patches"),
+    "video": ("pixel_values_videos",),
+    "audio": ("input_features", "audio_values", "input_values", "audio_input_features"),
+}
+
+
+def _ends(request: Request) -> bool:
+    """Returns whether rows end with the end token: encoders read whole texts, some find the end to pool there."""
+    return request.category in ("encoder", "encoder_decoder") or hasattr(request.cls, "get_text_features")
+
+
+def _end_token(config: Any) -> int | None:
+    text = config.get_text_config(decoder=False)
+    value = getattr(text, "eos_token_id", None)
+    value = value[0] if isinstance(value, (list, tuple)) else value
+    return value if isinstance(value, int) and 0 <= value < vocabulary(config) else None
+
+
+def _decoder_input_ids(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    if not getattr(request.config, "is_encoder_decoder", False):
+        return None
+    words = tokens(
+        request, "decoder_input_ids", request.batch, request.size("decoder_sequence_length", DECODER_SEQUENCE)
+    )
+    start = _first(request.config, "decoder_start_token_id", "bos_token_id")
+    if isinstance(start, int) and 0 <= start < vocabulary(request.config):
+        words[:, 0] = start
+    return words
+
+
+def _like(name: str, value: int) -> Callable[[Request, dict[str, Tensor]], Tensor | None]:
+    """Returns a maker of a tensor of one value, of the shape of another input; none where that one is not given."""
+
+    def make_like(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+        return torch.full_like(made[name], value, dtype=torch.long) if name in made else None
+
+    return make_like
+
+
+def _token_type_ids(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """Two segments where there are two types; placeholders and text where the model calls that its types."""
+    if "input_ids" not in made:
+        return None
+    image = placeholder(request.config, "image")
+    if image is not None:
+        return (made["input_ids"] == image).long()
+    kinds = _first(request.config, "type_vocab_size")
+    if kinds is None:  # decoders that look the types up among the words
+        return tokens(request, "token_type_ids", *made["input_ids"].shape) if request.category == "decoder" else None
+    segments = torch.zeros_like(made["input_ids"])
+    segments[..., segments.shape[-1] // 2 :] = min(1, int(kinds) - 1)
+    return segments if int(kinds) > 1 else None
+
+
+def _modality_types(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """0 for text, 1 for a placeholder of a picture, 2 of a video, 3 of sound."""
+    if "input_ids" not in made:
+        return None
+    kinds = torch.zeros_like(made["input_ids"])
+    for kind, modality in enumerate(("image", "video", "audio"), start=1):
+        token = placeholder(request.config, modality)
+        if token is not None:
+            kinds[made["input_ids"] == token] = kind
+    return kinds
+
+
+def _attention_mask(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """Ones along the text; along the sound where there is no text."""
+    if "input_ids" in made:
+        return torch.ones(
+            made["input_ids"].shape[: 3 if made["input_ids"].dim() == 3 and not _codebooks(request) else 2],
+            dtype=torch.long,
+        )
+    if "input_values" in made and made["input_values"].dim() == 2:
+        return torch.ones_like(made["input_values"], dtype=torch.long)
+    if "input_features" in made and made["input_features"].dim() == 3:
+        return torch.ones(request.batch, made["input_features"].shape[_time_axis(request)], dtype=torch.long)
+    return None
+
+
+def boxes(request: Request, name: str, *shape: int) -> Tensor:
+    """Returns boxes (…, 4) as left, top, right, bottom of 0 to 1000."""
+    corners = request.integers(name, 1, 500, *shape[:-1], 4)
+    corners[..., 2:] += corners[..., :2]
+    return corners
+
+
+def _bbox(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    return boxes(request, "bbox", *made["input_ids"].shape, 4) if "input_ids" in made else None
+
+
+def _entity_ids(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    size = _first(request.config, "entity_vocab_size")
+    if size is None:
+        return None
+    count = {"ForEntityClassification": 1, "ForEntityPairClassification": 2}
+    entities = next((n for suffix, n in count.items() if request.cls.__name__.endswith(suffix)), ENTITIES)
+    return request.integers("entity_ids", 3, int(size), *_row_shape(request), entities)
+
+
+def _entity_position_ids(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """The two tokens of each mention; the rest of the room that a mention has is unused."""
+    if "entity_ids" not in made:
+        return None
+    room = int(_first(request.config, "max_mention_length") or 6)
+    positions = torch.full((*made["entity_ids"].shape, room), -1)
+    for entity in range(positions.shape[-2]):
+        positions[..., entity, :2] = torch.tensor([2 * entity + 1, 2 * entity + 2])
+    return positions
+
+
+def _entity_edge(offset: int) -> Callable[[Request, dict[str, Tensor]], Tensor | None]:
+    def make_edge(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+        count = made["entity_ids"].shape[-1] if "entity_ids" in made else ENTITIES
+        return (2 * torch.arange(count) + offset).repeat(request.batch, 1)
+
+    return make_edge
+
+
+def _finish_text(request: Request, made: dict[str, Tensor]) -> None:
+    """Turns the end of the last row into padding where that was asked for."""
+    mask, words = made.get("attention_mask"), made.get("input_ids")
+    if request.padding and mask is not None and words is not None:
+        pad = _first(request.config, "pad_token_id") or 0
+        mask[-1, ..., -request.padding :] = 0
+        words[-1, ..., -request.padding :] = pad
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Pictures.
+
+
+def _vision(config: Any) -> Any:
+    """Returns the configuration that knows the size of pictures."""
+    return _node(config, "image_size") or _node(config, "num_channels") or config
+
+
+def _side(request: Request) -> tuple[int, int]:
+    """Returns height and width of a picture, pixels."""
+    declared = request.options.get("image_size")
+    value = declared if declared is not None else getattr(_vision(request.config), "image_size", None)
+    if isinstance(value, (list, tuple)):
+        return int(value[0]), int(value[-1])
+    return (int(value), int(value)) if isinstance(value, int) else (shrink.IMAGE_SIDE, shrink.IMAGE_SIDE)
+
+
+def _channels(config: Any) -> int:
+    value = next(
+        (
+            v
+            for name in ("num_channels", "in_channels", "in_chans")
+            if isinstance(v := getattr(_vision(config), name, None), int)
+        ),
+        None,
+    )
+    return value if value is not None else int(_first(config, "num_channels") or 3)
+
+
+def _picture(request: Request, name: str, *lead: int) -> Tensor:
+    height, width = _side(request)
+    return request.noise(name, *lead, _channels(request.config), height, width)
+
+
+def _pixel_values(request: Request, made: dict[str, Tensor]) -> Tensor:
+    """Pictures (batch, channels, height, width); tiles or frames before the channels; rows of patches with a grid."""
+    if "image_grid_thw" in request.parameters:
+        return _patch_rows(request, "pixel_values")
+    if _first(request.config, "image_grid_pinpoints") and "image_sizes" in request.parameters:
+        return _picture(request, "pixel_values", request.batch, _tiles(request))
+    frames = getattr(_vision(request.config), "num_frames", None)
+    if isinstance(frames, int):
+        return _picture(request, "pixel_values", request.batch, request.size("video_frames", frames))
+    return _picture(request, "pixel_values", request.batch)
+
+
+def _original_size(request: Request) -> tuple[int, int]:
+    """A picture half as high again as it is wide, so that tiling and unpadding have something to do."""
+    height, width = _side(request)
+    return height * 3 // 2, width
+
+
+def _tiles(request: Request) -> int:
+    """Returns how many tiles a picture is cut into, the overview included, by the model's own rule."""
+    from transformers.image_processing_utils import select_best_resolution
+
+    pinpoints = [list(point) for point in _first(request.config, "image_grid_pinpoints")]
+    height, width = select_best_resolution(_original_size(request), pinpoints)
+    side = _side(request)
+    return (height // side[0]) * (width // side[1]) + 1
+
+
+def _image_sizes(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    if "pixel_values" not in made:
+        return None
+    size = _original_size(request) if _first(request.config, "image_grid_pinpoints") else _side(request)
+    return torch.tensor([size] * request.batch)
+
+
+def _grid(request: Request) -> tuple[int, int, int]:
+    """Returns frames, rows and columns of patches of a picture that is given as rows of patches."""
+    merge = int(_first(request.config, "spatial_merge_size") or 2)
+    return 1, 2 * merge, 2 * merge
+
+
+def _patch_rows(request: Request, name: str) -> Tensor:
+    vision = _node(request.config, "patch_size") or request.config
+    patch = vision.patch_size if isinstance(vision.patch_size, int) else vision.patch_size[0]
+    frames, height, width = _grid(request)
+    features = _channels(request.config) * int(getattr(vision, "temporal_patch_size", 1) or 1) * patch * patch
+    return request.noise(name, request.batch * frames * height * width, features)
+
+
+def _image_grid(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    return torch.tensor([_grid(request)] * request.batch) if "pixel_values" in made else None
+
+
+def _pixel_mask(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    picture = made.get("pixel_values")
+    return (
+        torch.ones(picture.shape[0], *picture.shape[-2:], dtype=torch.long)
+        if picture is not None and picture.dim() >= 4
+        else None
+    )
+
+
+def _pixel_values_videos(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """Videos (batch, frames, channels, height, width) where the model counts them among the words or takes only them."""
+    if "video_grid_thw" in request.parameters:
+        return None
+    if placeholder(request.config, "video") is None and "input_ids" in request.parameters:
+        return None
+    frames = getattr(_vision(request.config), "num_frames", None) or VIDEO_FRAMES
+    return _picture(request, "pixel_values_videos", request.batch, request.size("video_frames", int(frames)))
+
+
+def _masked_patches(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """Masks a random half of the patches where that is what the class learns from."""
+    if not request.cls.__name__.endswith(("ForMaskedImageModeling", "ForPreTraining")):
+        return None
+    patch = getattr(_vision(request.config), "patch_size", None)
+    if patch is None:
+        return None
+    (height, width), step = _side(request), patch if isinstance(patch, int) else patch[0]
+    return request.noise("bool_masked_pos", request.batch, (height // step) * (width // step)) > 0
+
+
+def _image_positions(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """Marks where among the words the pictures' features go, after the first word."""
+    count = _first(request.config, "latent_query_num")
+    if count is None or "input_ids" not in made:
+        return None
+    mask = torch.zeros(made["input_ids"].shape, dtype=torch.long)
+    mask[:, 1 : 1 + int(count)] = 1
+    return mask
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sound.
+
+
+def _time_axis(request: Request) -> int:
+    """Returns which axis of a spectrogram is time: the last where the model convolves over it, as Whisper does."""
+    return (
+        2
+        if _node(request.config, "num_mel_bins", "max_source_positions") is not None
+        and _first(request.config, "input_feat_per_channel") is None
+        else 1
+    )
+
+
+def _input_features(request: Request, made: dict[str, Tensor]) -> Tensor:
+    """A spectrogram: (batch, bins, frames) or (batch, frames, bins)."""
+    bins = _first(
+        request.config,
+        "input_feat_per_channel",
+        "num_mel_bins",
+        "n_mels",
+        "feature_projection_input_dim",
+        "feat_dim",
+        "input_dim",
+    )
+    bins = int(bins if isinstance(bins, int) else 80)
+    if _time_axis(request) == 2:
+        frames = 2 * int(_first(request.config, "max_source_positions"))
+        return request.noise("input_features", request.batch, bins, request.size("frames", frames))
+    return request.noise(
+        "input_features",
+        request.batch,
+        request.size("frames", FRAMES),
+        bins * int(_first(request.config, "input_channels") or 1)
+        if _first(request.config, "input_feat_per_channel")
+        else bins,
+    )
+
+
+def _input_values(request: Request, made: dict[str, Tensor]) -> Tensor:
+    """Samples (batch, samples), with a channel where the model separates them, or a spectrogram of fixed length."""
+    if _node(request.config, "num_mel_bins", "max_length", "patch_size") is not None:
+        return request.noise(
+            "input_values",
+            request.batch,
+            int(_first(request.config, "max_length")),
+            int(_first(request.config, "num_mel_bins")),
+        )
+    samples = request.size("samples", SAMPLES)
+    channels = _first(request.config, "audio_channels")
+    if channels is not None or _first(request.config, "codebook_size", "codebook_dim") is not None:
+        return request.noise("input_values", request.batch, int(channels or 1), samples)
+    return request.noise("input_values", request.batch, samples)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The table, and the order in which what depends on other inputs is made.
+
+Maker = Callable[[Request, dict[str, Tensor]], "Tensor | None"]
+
+MAKERS: dict[str, Maker] = {
+    "pixel_values": _pixel_values,
+    "pixel_values_videos": _pixel_values_videos,
+    "conditional_pixel_values": lambda request, made: _picture(request, "conditional_pixel_values", request.batch),
+    "input_features": _input_features,
+    "input_values": _input_values,
+    "image_sizes": _image_sizes,
+    "image_grid_thw": _image_grid,
+    "pixel_mask": _pixel_mask,
+    "bool_masked_pos": _masked_patches,
+    "input_ids": _input_ids,
+    "attention_mask": _attention_mask,
+    "token_type_ids": _token_type_ids,
+    "mm_token_type_ids": _modality_types,
+    "bbox": _bbox,
+    "entity_ids": _entity_ids,
+    "entity_attention_mask": _like("entity_ids", 1),
+    "entity_token_type_ids": _like("entity_ids", 0),
+    "entity_position_ids": _entity_position_ids,
+    "entity_start_positions": _entity_edge(1),
+    "entity_end_positions": _entity_edge(2),
+    "image_embeds_position_mask": _image_positions,
+    "codebook_idx": lambda request, made: torch.tensor(int(getattr(request.config, "n_codes_total", 2)) - 1),
+    "decoder_input_ids": _decoder_input_ids,
+    "decoder_attention_mask": _like("decoder_input_ids", 1),
+}
+ORDER = tuple(MAKERS)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Labels, by the argument's name and what kind of head the class is.
+
+
+def make_labels(request: Request, made: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the labels that the class's `forward` takes, by argument name."""
+    found: dict[str, Tensor] = {}
+    parameters = request.parameters
+    if "return_loss" in parameters:
+        found["return_loss"] = torch.tensor(True)
+    if "labels" in parameters and (labels := _labels(request, made)) is not None:
+        found["labels"] = labels
+    length = made["input_ids"].shape[-1] if "input_ids" in made else 1
+    for name in ("start_positions", "end_positions"):
+        if name in parameters:
+            found[name] = request.integers(name, 1, length - 1, request.batch)
+    for name in ("next_sentence_label", "sentence_order_label"):
+        if name in parameters:
+            found[name] = request.integers(name, 0, 2, request.batch)
+    if "entity_labels" in parameters and "entity_ids" in made:
+        found["entity_labels"] = request.integers(
+            "entity_labels", 0, int(_first(request.config, "entity_vocab_size")), *made["entity_ids"].shape
+        )
+    return found
+
+
+def _labels(request: Request, made: Mapping[str, Tensor]) -> Tensor | None:
+    """Returns what goes under `labels`: classes, tokens, a map of classes, or a transcript."""
+    name, batch, classes = request.cls.__name__, request.batch, int(getattr(request.config, "num_labels", None) or 2)
+    if name.endswith("ForMultipleChoice"):
+        return request.integers("labels", 0, CHOICES, batch)
+    if name.endswith("ForCTC"):
+        return tokens(request, "labels", batch, 3)
+    if name.endswith(("ForTokenClassification", "ForEntitySpanClassification")):
+        reference = "entity_ids" if "Span" in name else "input_ids"
+        return request.integers("labels", 0, classes, *made[reference].shape)
+    if name.endswith(("SemanticSegmentation", "DepthEstimation")):
+        return request.integers("labels", 0, classes, batch, *_side(request))
+    if name.endswith("ForImageSegmentation"):
+        return request.integers("labels", 0, 2, batch, *_side(request)).float()
+    if name.endswith("ForPreTraining") and "electra" in type(request.config).__name__.lower():
+        return request.integers("labels", 0, 2, *made["input_ids"].shape)
+    if name.endswith("ForAudioFrameClassification"):
+        return None
+    if "Classification" in name or name.endswith(("NextSentencePrediction", "XVector")):
+        return request.integers("labels", 0, classes, batch)
+    decoder = made.get("decoder_input_ids", made.get("input_ids"))
+    return tokens(request, "labels", *decoder.shape) if decoder is not None else None

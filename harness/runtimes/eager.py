@@ -1,0 +1,59 @@
+"""The `eager` runtime: PyTorch as it is, on any device that PyTorch knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from transformers.modeling_utils import PreTrainedModel
+
+from harness.reporter import HarnessFault
+from harness.spec import Backend
+
+_DEVICES = {"cpu": "cpu", "cuda": "cuda", "rocm": "cuda", "mps": "mps", "xpu": "xpu"}
+
+
+class Eager:
+    """Runs models as they are written, on one device in one dtype."""
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self._device = device
+        self._dtype = dtype
+
+    def identity(self) -> str:
+        """Returns the device's name as PyTorch gives it."""
+        if self._device.type == "cuda":
+            return torch.cuda.get_device_name(self._device)
+        return self._device.type
+
+    def place(self, value: torch.Tensor) -> torch.Tensor:
+        """Returns an input on the device, floating ones in the dtype."""
+        return value.to(self._device, self._dtype if value.is_floating_point() else None)
+
+    def place_model(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Returns the model itself, moved."""
+        if self._device.type != "cpu" or self._dtype is not torch.float32:
+            torch.nn.Module.to(model, device=self._device, dtype=self._dtype)
+        return model
+
+    def prepare(self, model: PreTrainedModel, inputs: Mapping[str, Any]) -> Callable[..., Any]:
+        """Returns the model: there is nothing to prepare."""
+        return model
+
+
+def make(backend: Backend) -> Eager:
+    """Returns the adapter.
+
+    Raises:
+      HarnessFault: the device or dtype is not one of PyTorch's, or the device is not there.
+    """
+    dtype = getattr(torch, backend.dtype, None)
+    if not isinstance(dtype, torch.dtype) or backend.device not in _DEVICES:
+        raise HarnessFault(
+            f"backend {backend.name!r}: no PyTorch device {backend.device!r} with dtype {backend.dtype!r}"
+        )
+    device = torch.device(_DEVICES[backend.device])
+    if device.type != "cpu" and not getattr(torch, device.type).is_available():
+        raise HarnessFault(f"backend {backend.name!r}: PyTorch sees no {backend.device} device on this machine")
+    return Eager(device, dtype)
