@@ -1,0 +1,1 @@
+"""The checks: `common` for every model, one module per category. Category modules never import one another."""

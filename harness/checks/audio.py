@@ -1,0 +1,303 @@
+"""Checks of audio models: every part of the sound counts, lengths follow their formula, decoders are causal.
+
+Three kinds are told apart by what `forward` takes: classifiers of frames (CTC), encoder-decoders, and models
+composed of parts that only generate (no forward of their own).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from harness.cell import Cell
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from harness import generation
+from harness.checking import check
+from harness.compare import EFFECT, assert_close, assert_finite, assert_moved, magnitude
+from harness.generation import DECODER_SIDE, IGNORED, cross_entropy, logits_of, takes
+
+_PARTS = 8  # the sound is examined in so many parts of equal length
+_SOUND = ("input_values", "input_features")
+
+
+@pytest.fixture(scope="session")
+def primary(cell: Cell) -> Tensor:
+    """The main output on the cell's inputs, computed once."""
+    return cell.primary(cell.forward())
+
+
+def _sound(cell: Cell) -> str | None:
+    """Returns the name of the input that holds the sound; None where there is none."""
+    return next((name for name in _SOUND if name in cell.inputs), None)
+
+
+def _time_axis(cell: Cell) -> int:
+    """Returns the axis of the sound that is time: (batch, mel, time) in Whisper, (batch, time, mel) else."""
+    name = _sound(cell)
+    assert name is not None
+    shape = cell.inputs[name].shape
+    bins = getattr(cell.config, "num_mel_bins", None)
+    return 2 if name == "input_features" and len(shape) == 3 and shape[1] == bins and shape[2] != bins else 1
+
+
+def _no_sound(cell: Cell) -> str | None:
+    return None if _sound(cell) else "the model makes sound from text, it reads none"
+
+
+def _no_decoder(cell: Cell) -> str | None:
+    return None if takes(cell, "decoder_input_ids") else "the class has no decoder"
+
+
+def _no_ctc(cell: Cell) -> str | None:
+    return None if cell.model_class.__name__.endswith("ForCTC") else f"{cell.model_class.__name__} has no CTC head"
+
+
+def _no_length_formula(cell: Cell) -> str | None:
+    if _no_ctc(cell) is not None:
+        return _no_ctc(cell)
+    has = hasattr(cell.model_class, "_get_feat_extract_output_lengths")
+    return None if has else "the class documents no formula of output lengths"
+
+
+def _padding_is_not_masked(cell: Cell) -> str | None:
+    if _no_sound(cell) is not None:
+        return _no_sound(cell)
+    if not takes(cell, "attention_mask"):
+        return "forward takes no attention_mask"
+    if getattr(cell.config, "feat_extract_norm", None) == "group":
+        return (
+            "feat_extract_norm is 'group': statistics run over the whole sound, padding included; the documentation "
+            "says to give such a model no attention mask"
+        )
+    if cell.config.model_type == "whisper":
+        return "the encoder always reads 30 s of sound and ignores the mask but for SpecAugment, as documented"
+    return None
+
+
+def _no_parts(cell: Cell) -> str | None:
+    return None if _parts(cell) else "the class has a forward of its own, it is not composed of parts that generate"
+
+
+def _parts(cell: Cell) -> dict[str, PreTrainedModel]:
+    """Returns the models that a class without a forward of its own is composed of, by name."""
+    if cell.model_class.forward is not nn.Module.forward:
+        return {}
+    return {name: part for name, part in cell.model.named_children() if isinstance(part, PreTrainedModel)}
+
+
+@pytest.fixture(scope="session")
+def decoder_inputs(cell: Cell) -> dict[str, Tensor]:
+    """The cell's inputs with an explicit decoder side."""
+    given = dict(cell.inputs)
+    if "decoder_input_ids" not in given:
+        given["decoder_input_ids"] = cell.make_inputs(labels=True)["labels"]
+    return given
+
+
+@check(level="consistent", core=True, unless=_no_sound)
+def test_every_part_of_the_sound_moves_the_output(cell: Cell) -> None:
+    """Finds parts of the sound that are never read: a wrong stride, frames cut off, a mask that hides them."""
+    name = _sound(cell)
+    assert name is not None
+    sound = cell.inputs[name].clone().requires_grad_()
+    primary = cell.primary(cell.model(**{**cell.inputs, name: sound}))
+    weights = torch.randn(primary.shape, generator=torch.Generator().manual_seed(3)).to(primary)
+    (gradient,) = torch.autograd.grad((primary * weights).sum(), sound)
+    assert_finite(f"gradient of {name}", gradient)
+    gradient = gradient.abs().movedim(_time_axis(cell), 1)
+    size = gradient.shape[1] // _PARTS
+    largest = magnitude(gradient)
+    for row in range(gradient.shape[0]):
+        for part in range(_PARTS):
+            piece = gradient[row, part * size : (part + 1) * size]
+            share = magnitude(piece) / max(largest, 1e-12)
+            assert share > EFFECT, (
+                f"output of row {row} does not depend on {name} {part * size} to {(part + 1) * size - 1}: "
+                f"their largest gradient is {share:.3g} of the sound's"
+            )
+
+
+@check(level="consistent", core=True, unless=_no_sound)
+def test_order_in_time_matters(cell: Cell, primary: Tensor) -> None:
+    """Finds positions that were dropped: the sound's two halves exchanged must not give the same output."""
+    name = _sound(cell)
+    assert name is not None
+    axis = _time_axis(cell)
+    sound = cell.inputs[name]
+    after = cell.primary(cell.forward(inputs={**cell.inputs, name: sound.roll(sound.shape[axis] // 2, dims=axis)}))
+    assert_moved("the main output", after, primary, "when the two halves of the sound change places")
+
+
+@check(level="consistent", core=True, unless=_padding_is_not_masked)
+def test_padding_does_not_change_the_output(cell: Cell, primary: Tensor) -> None:
+    """Finds padded sound that is attended to, or normalised together with the sound."""
+    name = _sound(cell)
+    assert name is not None
+    sound = cell.inputs[name]
+    axis = _time_axis(cell)
+    length = sound.shape[axis]
+    mask = torch.ones(sound.shape[0], length, dtype=torch.long, device=sound.device)
+    before = cell.primary(cell.forward(inputs={**cell.inputs, "attention_mask": mask}))
+    shape = list(sound.shape)
+    shape[axis] = count = max(16, length // 4)
+    padded = torch.cat([sound, torch.zeros(shape, dtype=sound.dtype, device=sound.device)], dim=axis)
+    longer = torch.cat([mask, torch.zeros(sound.shape[0], count, dtype=torch.long, device=sound.device)], dim=1)
+    after = cell.primary(cell.forward(inputs={**cell.inputs, name: padded, "attention_mask": longer}))
+    assert_close(
+        "the main output",
+        after[:, : before.shape[1]],
+        before,
+        cell.tolerance,
+        f"when {count} steps of padding are added",
+    )
+
+
+@check(level="consistent", core=True, unless=_no_length_formula)
+def test_output_length_follows_the_formula(cell: Cell, primary: Tensor) -> None:
+    """Finds a formula of output lengths that is not what the convolutions give: CTC would read beyond the frames."""
+    name = _sound(cell)
+    assert name is not None
+    sound = cell.inputs[name]
+    for cut in (0, 1, sound.shape[1] // 5):
+        length = sound.shape[1] - cut
+        logits = cell.primary(cell.forward(inputs=_cut(cell.inputs, name, length))) if cut else primary
+        expected = int(cell.model._get_feat_extract_output_lengths(torch.tensor([length]))[0])
+        assert logits.shape[1] == expected, (
+            f"logits have {logits.shape[1]} frames for {length} samples, the formula says {expected}"
+        )
+
+
+def _cut(inputs: dict[str, Tensor], name: str, length: int) -> dict[str, Tensor]:
+    """Returns the inputs with the sound, and a mask over it, cut to a number of samples."""
+    out = {**inputs, name: inputs[name][:, :length]}
+    mask = inputs.get("attention_mask")
+    if mask is not None and mask.shape[1] == inputs[name].shape[1]:
+        out["attention_mask"] = mask[:, :length]
+    return out
+
+
+@check(level="consistent", core=True, unless=_no_ctc)
+def test_ctc_loss_is_that_of_the_logits(cell: Cell, primary: Tensor) -> None:
+    """Finds a CTC loss with the wrong blank, the wrong lengths, or padding labels (-100) read as tokens."""
+    rows, frames, size = primary.shape
+    blank = cell.config.pad_token_id
+    tokens = [token for token in range(size) if token != blank]
+    count = max(2, min(3, frames // 3))
+    labels = torch.tensor([[tokens[(2 * row + step) % len(tokens)] for step in range(count)] for row in range(rows)])
+    labels[-1, -1] = IGNORED
+    outputs = cell.forward(inputs={**cell.inputs, "labels": labels.to(primary.device)})
+    kept = labels >= 0
+    expected = nn.functional.ctc_loss(
+        primary.float().log_softmax(-1).transpose(0, 1),
+        labels[kept].to(primary.device),
+        torch.full((rows,), frames),
+        kept.sum(-1),
+        blank=blank,
+        reduction=cell.config.ctc_loss_reduction,
+        zero_infinity=cell.config.ctc_zero_infinity,
+    )
+    assert_finite("loss", outputs.loss)
+    assert_close("loss", outputs.loss, expected, cell.tolerance, "against CTC of the logits")
+
+
+@check(level="consistent", core=True, unless=_no_decoder)
+def test_decoder_causality(cell: Cell, decoder_inputs: dict[str, Tensor]) -> None:
+    """Finds a causal mask that is missing or off by one in the decoder: a later token moves earlier logits."""
+    generation.assert_causal(cell, decoder_inputs, DECODER_SIDE)
+
+
+@check(level="consistent", core=True, unless=_no_decoder)
+def test_cached_steps_match_one_pass(cell: Cell, decoder_inputs: dict[str, Tensor]) -> None:
+    """Finds a cache that is stale, off by one, or mixes up self and cross attention, token by token."""
+    length = decoder_inputs["decoder_input_ids"].shape[1]
+    generation.assert_cached_steps_match(cell, decoder_inputs, [length - 2, 1, 1], DECODER_SIDE)
+
+
+@check(level="consistent", core=True, unless=_no_decoder)
+def test_cross_attention_is_used(cell: Cell, decoder_inputs: dict[str, Tensor]) -> None:
+    """Finds a decoder that does not look at the sound."""
+    name = _sound(cell)
+    assert name is not None
+    before = logits_of(cell, decoder_inputs)
+    after = logits_of(cell, {**decoder_inputs, name: decoder_inputs[name].flip(0)})
+    assert_moved("logits of the first decoder token", after[:, 0], before[:, 0], "when another row's sound is heard")
+
+
+@check(level="consistent", core=True, unless=_no_decoder)
+def test_cached_and_uncached_greedy_generation_agree(cell: Cell, decoder_inputs: dict[str, Tensor]) -> None:
+    """Finds generate taking other logits or tokens with the cache than without."""
+    prompt = {name: tensor for name, tensor in decoder_inputs.items() if not name.startswith("decoder_")}
+    cached = generation.generate(cell, prompt, use_cache=True)
+    uncached = generation.generate(cell, prompt, use_cache=False)
+    generation.assert_generations_agree(cell, cached, uncached)
+
+
+@check(level="consistent", core=True, unless=_no_decoder)
+def test_labels_are_shifted_into_decoder_inputs(cell: Cell, decoder_inputs: dict[str, Tensor]) -> None:
+    """Finds labels shifted wrongly on their way into the decoder, a wrong start token, or -100 read as a token."""
+    labels = decoder_inputs["decoder_input_ids"].clone()
+    labels[:, -1] = IGNORED
+    base = {name: tensor for name, tensor in decoder_inputs.items() if not name.startswith("decoder_")}
+    outputs = cell.forward(inputs={**base, "labels": labels})
+    shifted = torch.full_like(labels, int(cell.config.decoder_start_token_id))
+    shifted[:, 1:] = labels[:, :-1]
+    logits = cell.primary(outputs)
+    expected = logits_of(cell, {**base, "decoder_input_ids": shifted})
+    assert_close("logits", logits, expected, cell.tolerance, "between labels and the same labels shifted by hand")
+    assert_close(
+        "loss",
+        outputs.loss,
+        cross_entropy(logits, labels),
+        cell.tolerance,
+        "against the cross entropy of the logits at the labels",
+    )
+
+
+def _causal_parts(cell: Cell) -> dict[str, PreTrainedModel]:
+    return {name: part for name, part in _parts(cell).items() if hasattr(part, "generate") and hasattr(part, "lm_head")}
+
+
+def _logits(model: PreTrainedModel, **inputs: Any) -> Tensor:
+    with torch.no_grad():
+        logits = model(**inputs).logits
+    assert isinstance(logits, Tensor)
+    return logits
+
+
+@check(level="consistent", core=True, unless=_no_parts)
+def test_parts_that_generate_are_causal(cell: Cell) -> None:
+    """Finds a part whose causal mask is missing or off by one: a later token moves earlier logits."""
+    for name, part in _causal_parts(cell).items():
+        tokens = torch.arange(2, 12).reshape(2, 5) % part.config.input_vocab_size
+        before = _logits(part, input_ids=tokens)
+        for index in (2, 4):
+            changed = tokens.clone()
+            changed[:, index] = (changed[:, index] + 7) % part.config.input_vocab_size
+            after = _logits(part, input_ids=changed)
+            when = f"when the later token {index} is changed"
+            assert_close(f"{name} logits", after[:, :index], before[:, :index], cell.tolerance, when)
+            assert_moved(f"{name} logits", after[:, index:], before[:, index:], f"when token {index} is changed")
+
+
+@check(level="consistent", core=True, unless=_no_parts)
+def test_parts_give_the_same_logits_from_their_cache(cell: Cell) -> None:
+    """Finds a part whose cache is stale or off by one, token by token."""
+    for name, part in _causal_parts(cell).items():
+        tokens = torch.arange(2, 12).reshape(2, 5) % part.config.input_vocab_size
+        full = _logits(part, input_ids=tokens)
+        with torch.no_grad():
+            outputs = part(input_ids=tokens[:, :3], use_cache=True)
+            for index in (3, 4):
+                outputs = part(
+                    input_ids=tokens[:, index : index + 1], past_key_values=outputs.past_key_values, use_cache=True
+                )
+                assert_close(
+                    f"{name} logits of token {index}",
+                    outputs.logits[:, -1],
+                    full[:, index],
+                    cell.tolerance,
+                    "when read from the cache",
+                )

@@ -1,0 +1,489 @@
+"""Checks that every model must pass, whatever it computes.
+
+What a category has of its own (causality, padding, pixels, samples) is in the module named after it.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from harness.cell import Cell
+from safetensors import safe_open
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from harness.checking import check
+from harness.compare import (
+    EFFECT,
+    assert_all_close,
+    assert_close,
+    assert_finite,
+    changed,
+    effect,
+)
+from harness.generation import parameters_of, takes
+from harness.perturb import STRUCTURAL, perturbed
+from harness.shapes import batch_size, disagreement, documented_shapes
+from harness.unused import reason_unused
+
+# Steps and rate of the training check: on re-randomised tiny models three steps of Adam at this rate lower the
+# loss by more than ten times the rounding of the loss, for every model it was measured on.
+_STEPS = 3
+_LEARNING_RATE = 2e-3
+
+
+@pytest.fixture(scope="session")
+def outputs(cell: Cell) -> dict[str, Tensor]:
+    """The main model's outputs on the cell's inputs, computed once."""
+    return cell.tensors(cell.forward())
+
+
+@pytest.fixture(scope="session")
+def state_at_start(cell: Cell) -> dict[str, str]:
+    """The main model's state before any check ran it."""
+    return _state(cell.model)
+
+
+def _digest(tensor: Tensor) -> str:
+    raw = tensor.detach().to("cpu").contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    return f"{tensor.dtype}{list(tensor.shape)}{hashlib.sha256(raw).hexdigest()}"
+
+
+def _state(model: PreTrainedModel) -> dict[str, str]:
+    """Returns a digest of each parameter and buffer, of the modes and of the config."""
+    state = {name: _digest(tensor) for name, tensor in model.named_parameters() if tensor.numel()}
+    state |= {name: _digest(tensor) for name, tensor in model.named_buffers() if tensor.numel()}
+    state["training mode"] = ", ".join(name or "model" for name, module in model.named_modules() if module.training)
+    state["frozen parameters"] = ", ".join(
+        name for name, tensor in model.named_parameters() if not tensor.requires_grad
+    )
+    state["gradients"] = ", ".join(name for name, tensor in model.named_parameters() if tensor.grad is not None)
+    state["config"] = model.config.to_json_string(use_diff=False)
+    return state
+
+
+@check(level="parsed", core=True)
+def test_config_builds(cell: Cell) -> None:
+    """Finds a config that cannot be written down and read back: a field lost, renamed, or changed on the way."""
+    config = cell.config
+    expected = cell.model_class.config_class
+    assert expected is None or isinstance(config, expected), (
+        f"config is a {type(config).__name__}, {cell.model_class.__name__} wants {expected.__name__}"
+    )
+    first = config.to_dict()
+    second = type(config).from_dict(json.loads(json.dumps(first, default=str))).to_dict()
+    _assert_same_config(first, second)
+
+
+def _assert_same_config(first: dict[str, Any], second: dict[str, Any]) -> None:
+    """Asserts that two configs as dictionaries agree in everything but the version that wrote them."""
+    for name in sorted(first.keys() | second.keys()):
+        if name in ("transformers_version", "_name_or_path", "architectures", "dtype"):
+            continue  # who wrote it, and where it lies, is not what it says
+        left, right = (json.dumps(side.get(name), sort_keys=True, default=str) for side in (first, second))
+        if isinstance(first.get(name), dict) and isinstance(second.get(name), dict):
+            _assert_same_config(first[name], second[name])
+        else:
+            assert left == right, f"config field {name!r} is {right} after a round trip, it was {left}"
+
+
+@check(level="built", core=True)
+def test_model_builds(cell: Cell, state_at_start: dict[str, str]) -> None:
+    """Finds a model that cannot be made from its config, or is made half: on no device, NaN, in training mode."""
+    model = cell.model
+    assert isinstance(model, cell.model_class)
+    assert state_at_start["training mode"] == "", f"modules in training mode: {state_at_start['training mode']}"
+    names = [name for name, _ in model.named_parameters()]
+    assert names, f"{cell.model_class.__name__} has no parameters"
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        assert not tensor.is_meta, f"{name} was never allocated (it is on the meta device)"
+        if tensor.is_floating_point() and not torch.isneginf(tensor).any():
+            assert_finite(name, tensor, "after the model is built")
+
+
+@check(level="forward", core=True)
+def test_forward_is_finite_with_documented_shapes(cell: Cell, outputs: dict[str, Tensor]) -> None:
+    """Finds NaN or infinity in any output, and an output whose shape is not what the class documents."""
+    assert outputs, f"{cell.model_class.__name__} returned no floating tensor"
+    _assert_documented(cell, cell.model, cell.inputs, outputs)
+
+
+def _assert_documented(
+    cell: Cell, model: PreTrainedModel, inputs: dict[str, Tensor], outputs: dict[str, Tensor]
+) -> None:
+    documented = documented_shapes(type(model).__name__, model.config, inputs)
+    rows = batch_size(inputs)
+    for name, tensor in outputs.items():
+        assert_finite(name, tensor)
+        if name in documented:
+            fault = disagreement(tuple(tensor.shape), documented[name])
+            assert not fault, f"{name} {fault}"
+        elif name == "last_hidden_state" and rows is not None:
+            assert tensor.dim() >= 2 and tensor.shape[0] % rows == 0, (
+                f"{name} has shape {list(tensor.shape)}, its first dimension must hold the {rows} rows of the batch"
+            )
+
+
+@check(level="consistent", core=True)
+def test_deterministic(cell: Cell, outputs: dict[str, Tensor]) -> None:
+    """Finds randomness in evaluation (a dropout left on), state kept between calls, a build that ignores the seed."""
+    torch.manual_seed(12345)  # another seed than that of `outputs`: an evaluation must not draw from it
+    with torch.no_grad():
+        again = cell.tensors(cell.model(**cell.inputs))
+    _assert_equal(again, outputs, "when the same forward runs a second time")
+    twin = cell.fresh_model()
+    _assert_equal(cell.tensors(cell.forward(model=twin)), outputs, "when the model is built again from the same seed")
+
+
+def _assert_equal(actual: dict[str, Tensor], expected: dict[str, Tensor], when: str) -> None:
+    """Asserts bit for bit equality, with the message of a comparison."""
+    from harness.spec import Tolerance
+
+    assert_all_close(actual, expected, Tolerance(rtol=0.0, atol=0.0), when)
+
+
+def _shared(model: PreTrainedModel) -> set[tuple[str, ...]]:
+    """Returns the groups of parameter names that are one and the same tensor."""
+    groups: dict[int, list[str]] = {}
+    for name, tensor in model.named_parameters(remove_duplicate=False):
+        groups.setdefault(id(tensor), []).append(name)
+    return {tuple(sorted(names)) for names in groups.values() if len(names) > 1}
+
+
+def _round_trip(cell: Cell, model: PreTrainedModel, inputs: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Asserts that a model saved and loaded again is the same: keys, values, ties, config, outputs."""
+    name = type(model).__name__
+    with tempfile.TemporaryDirectory(prefix="modelgrid-") as folder:
+        model.save_pretrained(folder)
+        written: set[str] = set()
+        for path in sorted(Path(folder).glob("*.safetensors")):
+            with safe_open(path, framework="pt") as file:
+                written |= set(file.keys())
+        assert written, f"{name}.save_pretrained wrote no safetensors file"
+        loaded, info = type(model).from_pretrained(folder, output_loading_info=True)
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        keys = sorted(str(key) for key in info.get(kind) or ())
+        assert not keys, (
+            f"{name}: {kind.replace('_', ' ')} after save and load: {', '.join(keys[:5])}\nin all {len(keys)}"
+        )
+    before, after = dict(model.named_parameters()), dict(loaded.named_parameters())
+    assert before.keys() == after.keys(), (
+        f"{name}: parameters differ after save and load: {', '.join(sorted(before.keys() ^ after.keys())[:5])}"
+    )
+    for key, tensor in before.items():
+        assert torch.equal(tensor, after[key].to(tensor.device)), (
+            f"{name}: parameter {key} has other values after save and load"
+        )
+    buffers = dict(loaded.named_buffers())
+    for key, tensor in model.named_buffers():
+        assert key in buffers, f"{name}: buffer {key} is gone after save and load"
+        assert torch.equal(tensor, buffers[key].to(tensor.device)), (
+            f"{name}: buffer {key} has other values after save and load"
+        )
+    lost = _shared(model) - _shared(loaded)
+    assert not lost, f"{name}: tied before saving, separate after loading: {', '.join(sorted(lost)[0])}"
+    _assert_same_config(model.config.to_dict(), loaded.config.to_dict())
+    loaded.eval().to(model.device)
+    assert_all_close(
+        cell.tensors(cell.forward(model=loaded, inputs=inputs)), expected, cell.tolerance, "after save and load"
+    )
+
+
+@check(level="consistent", core=True)
+def test_save_and_load_round_trip(cell: Cell, outputs: dict[str, Tensor]) -> None:
+    """Finds weights, buffers, ties or config fields that a checkpoint loses, and keys that it does not know again."""
+    _round_trip(cell, cell.model, cell.inputs, outputs)
+
+
+def _output_embedding(cell: Cell) -> Tensor | None:
+    module = cell.model.get_output_embeddings()
+    weight = getattr(module, "weight", None)
+    return weight if isinstance(weight, Tensor) else None
+
+
+def _no_output_embedding(cell: Cell) -> str | None:
+    if _output_embedding(cell) is None:
+        return "the class has no output embedding that could be tied"
+    if not getattr(cell.model, "_tied_weights_keys", None):
+        return "the class declares no tied weights (_tied_weights_keys)"
+    return None
+
+
+@check(level="consistent", unless=_no_output_embedding)
+def test_embeddings_are_tied_as_the_config_says(cell: Cell) -> None:
+    """Finds an output embedding that is separate although the config ties it, or shared although it does not."""
+    tied = bool(getattr(cell.config, "tie_word_embeddings", False))
+    groups = _shared(cell.model)
+    output = _output_embedding(cell)
+    names = [name for name, tensor in cell.model.named_parameters(remove_duplicate=False) if tensor is output]
+    shared = any(set(names) <= set(group) for group in groups)
+    assert shared == tied, (
+        f"output embedding {names[0]} is {'tied' if shared else 'separate'}, the config says tie_word_embeddings={tied}"
+    )
+    for target, source in getattr(cell.model, "all_tied_weights_keys", {}).items():
+        same = cell.model.get_parameter_or_buffer(target) is cell.model.get_parameter_or_buffer(source)
+        assert same, f"{target} and {source} are declared tied and are separate tensors"
+
+
+def _objective(cell: Cell, model: PreTrainedModel, inputs: dict[str, Tensor]) -> Tensor:
+    """Returns a scalar that depends on every floating output: the loss, where there is one, and all else projected."""
+    outputs = model(**inputs)
+    generator = torch.Generator().manual_seed(7)
+    total: Tensor = torch.zeros(())
+    loss = getattr(outputs, "loss", None)
+    if isinstance(loss, Tensor):
+        total = loss.sum().cpu()
+    for name, tensor in cell.tensors(outputs).items():
+        if tensor.requires_grad and name != "loss":
+            finite = torch.where(torch.isfinite(tensor), tensor, torch.zeros_like(tensor)).cpu()
+            total = (
+                total + (finite * torch.randn(tensor.shape, generator=generator)).sum() / max(1, tensor.numel()) ** 0.5
+            )
+    return total
+
+
+@check(level="consistent", core=True)
+def test_every_trainable_parameter_gets_a_finite_gradient(cell: Cell) -> None:
+    """Finds a dead parameter: one that no output depends on, behind a detach, a dropped branch or a zero."""
+    parameters = {
+        name: tensor for name, tensor in cell.model.named_parameters() if tensor.requires_grad and tensor.numel()
+    }
+    objective = _objective(cell, cell.model, cell.make_inputs(labels=True))
+    assert objective.requires_grad, "no output depends on any parameter (the graph is cut)"
+    gradients = torch.autograd.grad(objective, list(parameters.values()), allow_unused=True)
+    dead: list[str] = []
+    reached = 0
+    for (name, tensor), gradient in zip(parameters.items(), gradients, strict=True):
+        if gradient is None or not gradient.any():
+            if reason_unused(cell, name) is None:
+                dead.append(name)
+            continue
+        assert_finite(f"gradient of {name}", gradient)
+        reached += tensor.numel()
+    cell.gradient_share = reached / sum(tensor.numel() for tensor in parameters.values())
+    assert not dead, (
+        f"no gradient reaches {dead[0]} and {len(dead) - 1} more\n"
+        if len(dead) > 1
+        else f"no gradient reaches {dead[0]}\n"
+    ) + "\n".join(dead[:40])
+
+
+@check(level="consistent", core=True)
+def test_a_few_steps_lower_the_loss(cell: Cell) -> None:
+    """Finds a model that cannot be trained: a wrong sign, a loss cut off from the weights, NaN after one step."""
+    model = cell.fresh_model()
+    model.train()
+    inputs = cell.make_inputs(labels=True)
+    optimizer = torch.optim.Adam([tensor for tensor in model.parameters() if tensor.requires_grad], lr=_LEARNING_RATE)
+    losses: list[float] = []
+    for step in range(_STEPS + 1):
+        torch.manual_seed(0)  # the same dropout in every step, so that only the weights change the loss
+        outputs = model(**inputs)
+        loss = getattr(outputs, "loss", None)
+        if not isinstance(loss, Tensor):  # a class without a loss of its own learns to give zeros
+            loss = cell.primary(outputs).float().square().mean()
+        assert bool(torch.isfinite(loss).all()), f"loss is {float(loss.sum())} after {step} steps of training"
+        losses.append(float(loss.sum()))
+        if step < _STEPS:
+            optimizer.zero_grad()
+            loss.sum().backward()
+            optimizer.step()
+    assert losses[-1] < losses[0], (
+        f"loss does not fall in {_STEPS} steps on one batch: {losses[0]:.6g} before, {losses[-1]:.6g} after\n"
+        f"losses: {', '.join(f'{value:.6g}' for value in losses)}"
+    )
+
+
+def _row(inputs: dict[str, Tensor], rows: int, index: int) -> dict[str, Tensor]:
+    """Returns the share of each input that belongs to one row; inputs without a batch are given whole."""
+    out = {}
+    for name, tensor in inputs.items():
+        per_row = tensor.shape[0] // rows if tensor.dim() and tensor.shape[0] % rows == 0 else 0
+        out[name] = tensor[index * per_row : (index + 1) * per_row] if per_row else tensor
+    return out
+
+
+def _one_row_only(cell: Cell) -> str | None:
+    rows = batch_size(cell.inputs)
+    return None if rows is not None and rows > 1 else "the model takes one row at a time"
+
+
+@check(level="consistent", core=True, unless=_one_row_only)
+def test_batching_does_not_change_a_row(cell: Cell, outputs: dict[str, Tensor]) -> None:
+    """Finds rows that leak into one another: statistics over the batch, a wrong reshape, a mask shared by rows."""
+    rows = batch_size(cell.inputs)
+    assert rows is not None
+    for index in range(rows):
+        alone = cell.tensors(cell.forward(inputs=_row(cell.inputs, rows, index)))
+        assert list(alone) == list(outputs), f"outputs are {list(alone)} for one row and {list(outputs)} for {rows}"
+        for name, tensor in alone.items():
+            together = outputs[name]
+            where = tuple(
+                slice(index * size, (index + 1) * size) if size * rows == whole else slice(None)
+                for size, whole in zip(tensor.shape, together.shape, strict=True)
+            )
+            assert_close(f"{name} of row {index}", together[where], tensor, cell.tolerance, f"in a batch of {rows}")
+
+
+def _one_attention(cell: Cell) -> str | None:
+    if not cell.model_class._supports_sdpa:
+        return "the class has one attention implementation (no _supports_sdpa)"
+    return None
+
+
+@check(level="consistent", core=True, unless=_one_attention)
+def test_attention_implementations_agree(cell: Cell) -> None:
+    """Finds an attention implementation with another mask, scale or bias than its sibling."""
+    current = cell.model.config._attn_implementation
+    other = "eager" if current != "eager" else "sdpa"
+    model = copy.deepcopy(cell.model)
+    model.set_attn_implementation(other)
+    assert model.config._attn_implementation == other, f"the model stays at {current} when {other} attention is set"
+    inputs, kept = _ragged(cell)
+    expected = cell.tensors(cell.forward(inputs=inputs))
+    actual = cell.tensors(cell.forward(model=model, inputs=inputs))
+    names = [name for name in expected if not name.startswith(("attentions", "cross_attentions", "decoder_attentions"))]
+    for name in names:
+        left, right = actual[name], expected[name]
+        if kept is not None and left.dim() >= 3 and left.shape[:2] == kept.shape:
+            left, right = left[kept], right[kept]  # what padding computes is nobody's promise
+        assert_close(name, left, right, cell.tolerance, f"between {other} and {current} attention")
+
+
+def _ragged(cell: Cell) -> tuple[dict[str, Tensor], Tensor | None]:
+    """Returns the cell's inputs with the end of the last row masked, and the mask, where there is one to set."""
+    mask = cell.inputs.get("attention_mask")
+    tokens = cell.inputs.get("input_ids")
+    if mask is None or tokens is None or mask.shape != tokens.shape or not bool((mask == 1).all()):
+        return cell.inputs, None
+    if cell.spec.category == "multimodal":  # the end of the text may hold placeholders that must stay visible
+        return cell.inputs, None
+    mask = mask.clone()
+    mask[-1, -2:] = 0
+    return {**cell.inputs, "attention_mask": mask}, mask.bool()
+
+
+def _flat(value: Any) -> list[Tensor]:
+    """Returns the tensors of a nested output in order."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        return [tensor for item in value.values() for tensor in _flat(item)]
+    if isinstance(value, (list, tuple)):
+        return [tensor for item in value for tensor in _flat(item)]
+    return []
+
+
+@check(level="consistent")
+def test_output_dataclass_and_tuple_agree(cell: Cell) -> None:
+    """Finds a tuple whose order or length is not that of the documented output's fields."""
+    named = cell.forward(return_dict=True)
+    plain = cell.forward(return_dict=False)
+    assert isinstance(plain, (tuple, Tensor)), f"return_dict=False gives a {type(plain).__name__} instead of a tuple"
+    left, right = _flat(plain), _flat(named.to_tuple())
+    names = [name for name, value in named.items() for _ in _flat(value)]
+    assert len(left) == len(right), (
+        f"the tuple holds {len(left)} tensors, the output's fields {', '.join(dict.fromkeys(names))} hold {len(right)}"
+    )
+    for index, (first, second) in enumerate(zip(left, right, strict=True)):
+        assert_close(f"{names[index]} (tuple element {index})", first, second, cell.tolerance, "with return_dict=False")
+
+
+def _no_other_heads(cell: Cell) -> str | None:
+    return None if len(cell.heads()) > 1 else "the folder has no other public model class"
+
+
+@check(level="consistent", core=True, unless=_no_other_heads)
+def test_heads_build_run_and_round_trip(cell: Cell) -> None:
+    """Finds a public class of the folder that cannot be built, run, trained on its labels, or saved."""
+    for cls in cell.heads():
+        if cls is cell.model_class:
+            continue
+        try:
+            _exercise_head(cell, cls)
+        except AssertionError as error:
+            raise AssertionError(f"{cls.__name__}: {error}") from error
+
+
+def _exercise_head(cell: Cell, cls: type[PreTrainedModel]) -> None:
+    """Asserts that one class builds, runs, gives a loss where it takes labels, and survives saving."""
+    model = cell.fresh_model(cls=cls)
+    inputs = cell.make_inputs(cls=cls)
+    outputs = cell.tensors(cell.forward(model=model, inputs=inputs))
+    assert outputs, "returned no floating tensor"
+    _assert_documented(cell, model, inputs, outputs)
+    if "labels" in parameters_of(cls) or "start_positions" in parameters_of(cls):
+        labelled = cell.make_inputs(cls=cls, labels=True)
+        torch.manual_seed(0)
+        loss = getattr(model(**labelled), "loss", None)
+        assert isinstance(loss, Tensor), f"takes labels and gives no loss (inputs {', '.join(labelled)})"
+        assert_finite("loss", loss)
+        assert loss.requires_grad, "loss does not depend on any parameter"
+    _round_trip(cell, model, inputs, outputs)
+
+
+@check(level="consistent", core=True)
+def test_every_input_moves_the_output(cell: Cell, outputs: dict[str, Tensor]) -> None:
+    """Finds an input that is accepted and ignored: a mask, a modality, segment or position ids without effect."""
+    moving: list[str] = []
+    still: list[str] = []
+    for name in cell.inputs:
+        if name in STRUCTURAL:
+            continue
+        inputs = perturbed(cell, cell.inputs, name)
+        after = cell.tensors(cell.forward(inputs=inputs))
+        largest = max(changed(after, outputs).values(), default=0.0)
+        (moving if largest > EFFECT else still).append(name)
+    cell.moving_inputs = tuple(moving)
+    assert not still, (
+        f"{still[0]} moves no output when it is changed\n"
+        f"inputs without effect: {', '.join(still)}; with effect: {', '.join(moving) or 'none'}"
+    )
+
+
+@check(level="consistent", core=True)
+def test_outputs_are_alive(cell: Cell, outputs: dict[str, Tensor]) -> None:
+    """Finds an output that is constant: the same for different rows, or a layer that passes its input on unchanged."""
+    if _one_row_only(cell) is None:
+        primary = cell.primary(cell.forward())
+        half = primary.shape[0] // 2
+        if half and primary.dim() > 1:
+            share = effect(primary[half : 2 * half], primary[:half])
+            assert share > EFFECT, (
+                f"the main output is the same for different rows (difference {share:.3g} of its magnitude)"
+            )
+    for name, tensor in outputs.items():
+        values = tensor.detach().double()
+        if values.numel() > 1 and name != "loss":
+            spread = float(values.max() - values.min())
+            scale = max(float(values.abs().max()), 1e-12)
+            assert spread > EFFECT * scale, f"{name} is constant ({float(values.flatten()[0]):.6g} everywhere)"
+    states = (
+        getattr(cell.forward(output_hidden_states=True), "hidden_states", None)
+        if takes(cell, "output_hidden_states")
+        else None
+    )
+    for index, (first, second) in enumerate(zip(states or (), (states or ())[1:], strict=False)):
+        if isinstance(first, Tensor) and isinstance(second, Tensor) and first.shape == second.shape:
+            share = effect(second, first)
+            assert share > EFFECT, (
+                f"hidden_states {index + 1} equals hidden_states {index}: the layer between does nothing"
+            )
+
+
+@check(level="consistent", core=True, last=True)
+def test_model_state_is_unchanged(cell: Cell, state_at_start: dict[str, str]) -> None:
+    """Finds a model that running it changes for good: a running statistic, a replaced weight, its config."""
+    now = _state(cell.model)
+    for name, digest in state_at_start.items():
+        assert name in now, f"{name} is gone after the checks ran"
+        assert now[name] == digest, f"{name} is not what it was before the checks ran"
+    new = sorted(now.keys() - state_at_start.keys())
+    assert not new, f"{new[0]} appeared while the checks ran"

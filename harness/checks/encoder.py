@@ -1,0 +1,116 @@
+"""Checks of encoders: padding, masks, both directions, order, the loss of masked tokens."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from harness.cell import Cell
+from torch import Tensor
+
+from harness import generation
+from harness.checking import check
+from harness.compare import assert_close, assert_moved
+from harness.generation import cross_entropy, logits_of, partly_ignored, takes
+
+
+@pytest.fixture(scope="session")
+def logits(cell: Cell) -> Tensor:
+    """The main output on the cell's inputs, computed once."""
+    return logits_of(cell, cell.inputs)
+
+
+def _no_mask(cell: Cell) -> str | None:
+    return None if takes(cell, "attention_mask") else "forward takes no attention_mask"
+
+
+def _one_token_type(cell: Cell) -> str | None:
+    if not takes(cell, "token_type_ids"):
+        return "forward takes no token_type_ids"
+    size = getattr(cell.config, "type_vocab_size", 0)
+    return None if size > 1 else f"the config has {size} token types, there is no other to change to"
+
+
+def _not_masked_lm(cell: Cell) -> str | None:
+    named = cell.model_class.__name__.endswith(("ForMaskedLM", "WithLMHeadModel"))
+    return None if named else f"{cell.model_class.__name__} has no masked language modelling loss"
+
+
+@check(level="consistent", core=True, unless=_no_mask)
+def test_padding_does_not_change_the_other_tokens(cell: Cell) -> None:
+    """Finds padding that is attended to, or that shifts the positions of the tokens before it."""
+    generation.assert_padding_ignored(cell, cell.inputs, side="right")
+
+
+@check(level="consistent", core=True, unless=_no_mask)
+def test_attention_mask_is_respected(cell: Cell) -> None:
+    """Finds an attention mask that is ignored, or lost in some layers: a masked token's content reaches others."""
+    generation.assert_masked_token_ignored(cell, cell.inputs)
+
+
+@check(level="consistent", core=True)
+def test_every_token_sees_both_directions(cell: Cell, logits: Tensor) -> None:
+    """Finds a causal mask in an encoder, or attention cut to one side: a token must move those before and after it."""
+    tokens = cell.inputs["input_ids"]
+    plain = generation.plain_positions(cell, tokens[0])
+    first, last = plain[0], plain[-1]
+    assert last - first > 1, "too few plain tokens to look both ways; give a longer sequence"
+    later = logits_of(cell, {**cell.inputs, "input_ids": generation.with_token(cell, tokens, last)})
+    assert_moved(
+        f"output at position {first}", later[:, first], logits[:, first], f"when the later token {last} is changed"
+    )
+    earlier = logits_of(cell, {**cell.inputs, "input_ids": generation.with_token(cell, tokens, first)})
+    assert_moved(
+        f"output at position {last}", earlier[:, last], logits[:, last], f"when the earlier token {first} is changed"
+    )
+
+
+@check(level="consistent", core=True)
+def test_token_order_matters(cell: Cell, logits: Tensor) -> None:
+    """Finds positions that were dropped: without them, swapping two tokens leaves every other output alone."""
+    tokens = cell.inputs["input_ids"].clone()
+    plain = generation.plain_positions(cell, tokens[0])
+    assert len(plain) >= 4, "too few plain tokens to swap two; give a longer sequence"
+    first, second, watched = plain[1], plain[-1], plain[0]
+    for row in range(tokens.shape[0]):
+        tokens[row, first] = generation.other_token(cell, int(tokens[row, second]))
+    swapped = tokens.clone()
+    swapped[:, first], swapped[:, second] = tokens[:, second], tokens[:, first]
+    before = logits_of(cell, {**cell.inputs, "input_ids": tokens})[:, watched]
+    after = logits_of(cell, {**cell.inputs, "input_ids": swapped})[:, watched]
+    assert_moved(f"output at position {watched}", after, before, f"when tokens {first} and {second} change places")
+
+
+@check(level="consistent", unless=_one_token_type)
+def test_token_types_move_the_output(cell: Cell) -> None:
+    """Finds token types that are accepted and ignored, and a default that is not type 0."""
+    tokens = cell.inputs["input_ids"]
+    zeros = torch.zeros_like(tokens)
+    base = {name: tensor for name, tensor in cell.inputs.items() if name != "token_type_ids"}
+    default = logits_of(cell, base)
+    assert_close(
+        "logits",
+        logits_of(cell, {**base, "token_type_ids": zeros}),
+        default,
+        cell.tolerance,
+        "when token type 0 is given explicitly",
+    )
+    ones = zeros.clone()
+    ones[:, tokens.shape[1] // 2 :] = 1
+    assert_moved(
+        "logits", logits_of(cell, {**base, "token_type_ids": ones}), default, "when the second half is of token type 1"
+    )
+
+
+@check(level="consistent", core=True, unless=_not_masked_lm)
+def test_masked_language_modelling_loss_ignores_minus_100(cell: Cell) -> None:
+    """Finds a loss that counts ignored labels (-100), is shifted, or is no cross entropy of the logits."""
+    labels = partly_ignored(cell.inputs["input_ids"])
+    outputs = cell.forward(inputs={**cell.inputs, "labels": labels})
+    expected = cross_entropy(cell.primary(outputs), labels)
+    assert_close(
+        "loss",
+        outputs.loss,
+        expected,
+        cell.tolerance,
+        "against the cross entropy of the logits at labels other than -100",
+    )

@@ -1,0 +1,253 @@
+"""Checks of models of several modalities: each counts, each row keeps to itself, placeholders match features."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from harness.cell import Cell
+from torch import Tensor, nn
+
+from harness import generation
+from harness.checking import check
+from harness.compare import assert_all_close, assert_close, assert_finite, assert_moved
+from harness.generation import cross_entropy, logits_of, parameters_of, partly_ignored, takes
+from harness.perturb import perturbed
+
+_VISUAL = ("pixel_values", "pixel_values_videos", "image_patches")
+_IMAGE_TOKEN = ("image_token_id", "image_token_index")
+
+
+@pytest.fixture(scope="session")
+def outputs(cell: Cell) -> dict[str, Tensor]:
+    """The main model's outputs on the cell's inputs, computed once."""
+    return cell.tensors(cell.forward())
+
+
+@pytest.fixture(scope="session")
+def primary(cell: Cell) -> Tensor:
+    """The main output on the cell's inputs, computed once."""
+    return cell.primary(cell.forward())
+
+
+def _visual(cell: Cell) -> list[str]:
+    """Returns the names of the inputs that hold images or videos."""
+    return [name for name in _VISUAL if name in cell.inputs]
+
+
+def _contrastive(cell: Cell) -> bool:
+    """Whether the main class compares texts with images, by its output's fields (`logits_per_text`)."""
+    return "logits_per_text" in cell.tensors(cell.forward())
+
+
+def _not_contrastive(cell: Cell) -> str | None:
+    return None if _contrastive(cell) else "the class gives no similarity of texts and images"
+
+
+def _contrastive_reason(cell: Cell) -> str | None:
+    return "every text is compared with every image by design" if _contrastive(cell) else None
+
+
+def _not_generative(cell: Cell) -> str | None:
+    return None if cell.model_class.can_generate() else "the class does not generate text"
+
+
+def _no_cache(cell: Cell) -> str | None:
+    return _not_generative(cell) or (None if takes(cell, "past_key_values") else "forward takes no past_key_values")
+
+
+def _no_next_token_loss(cell: Cell) -> str | None:
+    return _not_generative(cell) or (None if takes(cell, "labels") else "forward takes no labels")
+
+
+def _placeholder(cell: Cell) -> int | None:
+    """Returns the token that stands for an image's features; None where the config has none."""
+    for name in _IMAGE_TOKEN:
+        value = getattr(cell.config, name, None)
+        if isinstance(value, int):
+            return value
+    return None
+
+
+def _no_placeholders(cell: Cell) -> str | None:
+    token = _placeholder(cell)
+    if token is None or "input_ids" not in cell.inputs:
+        return "the config has no image token: features reach the text without placeholders"
+    if not bool((cell.inputs["input_ids"] == token).any()):
+        return "the inputs hold no image placeholder"
+    return None
+
+
+def _no_return_loss(cell: Cell) -> str | None:
+    return _not_contrastive(cell) or (
+        None if "return_loss" in parameters_of(cell.model_class) else "forward takes no return_loss"
+    )
+
+
+def _needs_image(cell: Cell) -> str | None:
+    return _not_generative(cell) or _no_placeholders(cell)
+
+
+@check(level="consistent", core=True)
+def test_image_moves_the_output(cell: Cell, primary: Tensor) -> None:
+    """Finds an image that is accepted and ignored: a projector that leads nowhere, features never put in place."""
+    names = _visual(cell)
+    assert names, f"the inputs hold no image or video ({', '.join(cell.inputs)})"
+    for name in names:
+        after = cell.primary(cell.forward(inputs=perturbed(cell, cell.inputs, name)))
+        assert_moved("the main output", after, primary, f"when {name} is changed")
+
+
+@check(level="consistent", core=True)
+def test_text_moves_the_output(cell: Cell, primary: Tensor) -> None:
+    """Finds a text that is accepted and ignored."""
+    assert "input_ids" in cell.inputs, f"the inputs hold no text ({', '.join(cell.inputs)})"
+    after = cell.primary(cell.forward(inputs=perturbed(cell, cell.inputs, "input_ids")))
+    assert_moved("the main output", after, primary, "when a token of the text is changed")
+
+
+@check(level="consistent", core=True)
+def test_image_of_a_row_moves_that_row_only(cell: Cell, primary: Tensor) -> None:
+    """Finds images given to the wrong row, or mixed across the batch."""
+    for name in _visual(cell):
+        value = cell.inputs[name]
+        rows = primary.shape[0]
+        assert rows > 1 and value.shape[0] % rows == 0, f"{name} of {value.shape[0]} cannot be split into {rows} rows"
+        per_row = value.shape[0] // rows
+        changed = perturbed(cell, cell.inputs, name)[name]
+        mixed = torch.cat([value[: per_row * (rows - 1)], changed[per_row * (rows - 1) :]])
+        outputs = cell.forward(inputs={**cell.inputs, name: mixed})
+        after = _per_image(cell, outputs)
+        before = _per_image(cell, cell.forward())
+        assert_close(
+            "the main output of row 0", after[0], before[0], cell.tolerance, f"when {name} of row {rows - 1} is changed"
+        )
+        assert_moved(f"the main output of row {rows - 1}", after[-1], before[-1], f"when its {name} is changed")
+
+
+def _per_image(cell: Cell, outputs: object) -> Tensor:
+    """Returns the main output with one row per image."""
+    tensors = cell.tensors(outputs)
+    for name in ("logits_per_image", "logits_per_video"):
+        if name in tensors:
+            return tensors[name]
+    return cell.primary(outputs)
+
+
+@check(level="consistent", core=True, unless=_not_contrastive)
+def test_similarities_are_each_others_transpose(cell: Cell, outputs: dict[str, Tensor]) -> None:
+    """Finds the similarity of images to texts departing from that of texts to images."""
+    images = next(outputs[name] for name in ("logits_per_image", "logits_per_video") if name in outputs)
+    assert_close(
+        "logits_per_text",
+        outputs["logits_per_text"],
+        images.T,
+        cell.tolerance,
+        "against the transpose of the images' logits",
+    )
+
+
+@check(level="consistent", unless=_not_contrastive)
+def test_embeddings_have_unit_length(cell: Cell, outputs: dict[str, Tensor]) -> None:
+    """Finds embeddings that are compared without being normalised."""
+    for name in ("text_embeds", "image_embeds", "video_embeds"):
+        if name in outputs:
+            length = outputs[name].norm(dim=-1)
+            assert_close(f"length of {name}", length, torch.ones_like(length), cell.tolerance, "")
+
+
+@check(level="consistent", core=True, unless=_no_return_loss)
+def test_contrastive_loss_is_symmetric_cross_entropy(cell: Cell) -> None:
+    """Finds a contrastive loss that is not the mean of both directions' cross entropy with the pairs in order."""
+    outputs = cell.forward(inputs={**cell.inputs, "return_loss": True})
+    logits = outputs.logits_per_text
+    pairs = torch.arange(logits.shape[0], device=logits.device)
+    expected = (nn.functional.cross_entropy(logits, pairs) + nn.functional.cross_entropy(logits.T, pairs)) / 2
+    assert_close(
+        "loss", outputs.loss, expected, cell.tolerance, "against the symmetric cross entropy of the similarities"
+    )
+
+
+@check(level="consistent", core=True, unless=_no_placeholders)
+def test_placeholders_must_match_the_features(cell: Cell) -> None:
+    """Finds a model that takes fewer placeholders than features, and so loses or displaces a part of the image."""
+    tokens = cell.inputs["input_ids"].clone()
+    token = _placeholder(cell)
+    row, column = (tokens == token).nonzero()[-1].tolist()
+    tokens[row, column] = generation.other_token(cell, int(tokens[row, column]))
+    with pytest.raises((ValueError, RuntimeError)):
+        cell.forward(inputs={**cell.inputs, "input_ids": tokens})
+
+
+@check(level="consistent", unless=_needs_image)
+def test_text_alone_runs_and_differs(cell: Cell, primary: Tensor) -> None:
+    """Finds a text-only path that fails, and an image that adds nothing to its placeholders."""
+    token = _placeholder(cell)
+    tokens = cell.inputs["input_ids"].clone()
+    tokens[tokens == token] = generation.other_token(cell, int(token or 0))
+    text = {name: tensor for name, tensor in cell.inputs.items() if name in ("attention_mask", "token_type_ids")}
+    after = cell.primary(cell.forward(inputs={**text, "input_ids": tokens}))
+    assert_finite("the main output", after, "on text alone")
+    assert_moved("the main output", after, primary, "when the image is left out")
+
+
+@check(level="consistent", core=True, unless=_not_generative)
+def test_text_is_causal(cell: Cell) -> None:
+    """Finds a causal mask that is missing or off by one: a later token of the text moves earlier logits."""
+    generation.assert_causal(cell, cell.inputs)
+
+
+@check(level="consistent", core=True, unless=_not_generative)
+def test_left_padding_does_not_change_logits(cell: Cell) -> None:
+    """Finds positions, masks or image features that go astray behind left padding."""
+    generation.assert_padding_ignored(cell, cell.inputs, side="left")
+
+
+@check(level="consistent", core=True, unless=_no_cache)
+def test_cached_and_uncached_greedy_generation_agree(cell: Cell) -> None:
+    """Finds generate taking other logits or tokens with the cache than without, image included."""
+    cached = generation.generate(cell, cell.inputs, use_cache=True)
+    uncached = generation.generate(cell, cell.inputs, use_cache=False)
+    generation.assert_generations_agree(cell, cached, uncached)
+
+
+@check(level="consistent", unless=_not_generative)
+def test_image_moves_what_is_generated(cell: Cell) -> None:
+    """Finds an image that forward reads and generate drops."""
+    name = _visual(cell)[0]
+    first = generation.generate(cell, cell.inputs, max_new_tokens=1).logits[0]
+    second = generation.generate(cell, perturbed(cell, cell.inputs, name), max_new_tokens=1).logits[0]
+    assert_moved("logits of the first new token", second, first, f"when {name} is changed")
+
+
+@check(level="consistent", core=True, unless=_no_next_token_loss)
+def test_loss_is_the_cross_entropy_of_the_next_token(cell: Cell) -> None:
+    """Finds labels that are shifted twice, not at all or the wrong way, and ignored labels (-100) that count."""
+    labels = partly_ignored(cell.inputs["input_ids"])
+    outputs = cell.forward(inputs={**cell.inputs, "labels": labels})
+    logits = logits_of(cell, cell.inputs)
+    assert_close(
+        "loss",
+        outputs.loss,
+        cross_entropy(logits[:, :-1], labels[:, 1:]),
+        cell.tolerance,
+        "against the cross entropy of logits[:, :-1] at labels[:, 1:]",
+    )
+
+
+def _no_text_mask(cell: Cell) -> str | None:
+    return _not_contrastive(cell) or (None if takes(cell, "attention_mask") else "forward takes no attention_mask")
+
+
+@check(level="consistent", core=True, unless=_no_text_mask)
+def test_text_padding_does_not_change_similarities(cell: Cell, outputs: dict[str, Tensor]) -> None:
+    """Finds padding that the text encoder attends to, or that moves the token it pools."""
+    padded = generation.pad(cell, cell.inputs, 3, side="right")
+    padded.pop("position_ids", None)
+    after = cell.tensors(cell.forward(inputs=padded))
+    names = [name for name in ("logits_per_text", "text_embeds") if name in outputs]
+    assert_all_close(
+        {name: after[name] for name in names},
+        {name: outputs[name] for name in names},
+        cell.tolerance,
+        "when 3 tokens of padding are added",
+    )

@@ -1,0 +1,371 @@
+"""Shared means of the checks that look at a causal stream of tokens: padding, caches, generation, losses.
+
+Each `assert_…` raises `AssertionError` whose first line names the output and the position. Which of them a
+category needs, and where one does not apply, is decided in `harness/checks`.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.compare import assert_close, assert_moved
+
+if TYPE_CHECKING:
+    from harness.cell import Cell
+    from transformers import PreTrainedModel
+
+NEW_TOKENS = 4
+
+# torch's and transformers' own convention for a label that the loss must not see.
+IGNORED = -100
+
+
+@dataclasses.dataclass(frozen=True)
+class Stream:
+    """The names under which `forward` takes one stream of tokens."""
+
+    tokens: str
+    mask: str
+    positions: str
+
+
+DECODER_ONLY = Stream("input_ids", "attention_mask", "position_ids")
+DECODER_SIDE = Stream("decoder_input_ids", "decoder_attention_mask", "decoder_position_ids")
+
+
+def parameters_of(model: PreTrainedModel | type[PreTrainedModel]) -> list[str]:
+    """Returns the names of the arguments that the model's `forward` declares."""
+    return [
+        name
+        for name, parameter in inspect.signature(model.forward).parameters.items()
+        if name != "self" and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    ]
+
+
+def takes(cell: Cell, name: str) -> bool:
+    """Whether the main class's `forward` declares the argument `name`."""
+    return name in parameters_of(cell.model_class)
+
+
+def vocabulary(cell: Cell) -> int:
+    """Returns the number of tokens that the text part of the model knows."""
+    return int(cell.config.get_text_config(decoder=True).vocab_size)
+
+
+def special_tokens(config: Any) -> set[int]:
+    """Returns every token that a config, or a config inside it, gives a meaning of its own (`*_token_id`, …)."""
+    found: set[int] = set()
+    for name, value in vars(config).items():
+        if name.endswith(("_token_id", "_token_index")):
+            values = value if isinstance(value, (list, tuple)) else [value]
+            found |= {item for item in values if isinstance(item, int)}
+        elif hasattr(value, "to_dict") and hasattr(value, "model_type"):
+            found |= special_tokens(value)
+    return found
+
+
+def other_token(cell: Cell, token: int) -> int:
+    """Returns a plain token that is not `token`: no padding, no placeholder, no end of text.
+
+    Raises:
+      AssertionError: the tiny vocabulary has no second plain token; the declaration must enlarge it.
+    """
+    special = special_tokens(cell.config)
+    size = vocabulary(cell)
+    for step in range(size // 2, size // 2 + size):
+        candidate = (token + step) % size
+        if candidate != token and candidate not in special:
+            return candidate
+    raise AssertionError(f"vocabulary of {size} tokens has no plain token besides {token}; set a larger vocab_size")
+
+
+def plain_positions(cell: Cell, row: Tensor) -> list[int]:
+    """Returns the positions of a row of tokens (sequence,) that hold no special token or placeholder."""
+    special = special_tokens(cell.config)
+    return [index for index, token in enumerate(row.tolist()) if token not in special]
+
+
+def with_token(cell: Cell, tokens: Tensor, index: int) -> Tensor:
+    """Returns `tokens` (batch, sequence) with another plain token at `index` of every row."""
+    out = tokens.clone()
+    for row in range(out.shape[0]):
+        out[row, index] = other_token(cell, int(out[row, index]))
+    return out
+
+
+def pad_token(cell: Cell) -> int:
+    """Returns the token that pads: the config's own, else its end of text, else a plain one."""
+    text = cell.config.get_text_config(decoder=True)
+    for name in ("pad_token_id", "eos_token_id"):
+        value = getattr(text, name, None)
+        value = value[0] if isinstance(value, (list, tuple)) else value
+        if isinstance(value, int) and 0 <= value < vocabulary(cell):
+            return value
+    return other_token(cell, 0)
+
+
+def positions_of(mask: Tensor) -> Tensor:
+    """Returns position ids (batch, sequence) as `generate` derives them from an attention mask.
+
+    Rule of `GenerationMixin._prepare_position_ids_for_generation` in transformers/generation/utils.py: the first
+    token that is attended to is at 0; padding, which nobody attends to, is at 0 too.
+    """
+    positions = mask.long().cumsum(-1) - 1
+    return positions.masked_fill(mask == 0, 0)
+
+
+def pad(
+    cell: Cell, inputs: dict[str, Tensor], count: int, *, side: str, stream: Stream = DECODER_ONLY
+) -> dict[str, Tensor]:
+    """Returns `inputs` with `count` padding tokens added to every row, masked out.
+
+    Everything else that runs along the tokens (token types, boxes, …) is padded with zeros. Position ids are
+    given where the model takes them, by the rule of `positions_of`.
+
+    Args:
+      side: `left` or `right`.
+    """
+    tokens = inputs[stream.tokens]
+    batch, length = tokens.shape
+    mask = inputs.get(stream.mask, torch.ones_like(tokens))
+
+    def extend(tensor: Tensor, value: int) -> Tensor:
+        block = torch.full((batch, count, *tensor.shape[2:]), value, dtype=tensor.dtype, device=tensor.device)
+        return torch.cat([block, tensor] if side == "left" else [tensor, block], dim=1)
+
+    out = {
+        name: extend(tensor, 0)
+        if tensor.dim() >= 2 and tensor.shape[:2] == (batch, length) and not tensor.is_floating_point()
+        else tensor
+        for name, tensor in inputs.items()
+    }
+    out[stream.tokens] = extend(tokens, pad_token(cell))
+    out[stream.mask] = extend(mask, 0)
+    out.pop(stream.positions, None)
+    if takes(cell, stream.positions):
+        out[stream.positions] = positions_of(out[stream.mask])
+    return out
+
+
+def logits_of(cell: Cell, inputs: dict[str, Tensor], *, model: PreTrainedModel | None = None, **options: Any) -> Tensor:
+    """Returns the main output (batch, sequence, …) of one uncached forward."""
+    if takes(cell, "use_cache"):
+        options.setdefault("use_cache", False)
+    return cell.primary(cell.forward(model=model, inputs=inputs, **options))
+
+
+def assert_causal(cell: Cell, inputs: dict[str, Tensor], stream: Stream = DECODER_ONLY) -> None:
+    """Asserts that changing a token moves no output before it, and moves the output at it.
+
+    Two tokens are tried, the last one and one in the middle: a mask that is off by one shows at the last, one
+    that is dropped in some layers or windows shows at either.
+    """
+    before = logits_of(cell, inputs)
+    tokens = inputs[stream.tokens]
+    plain = plain_positions(cell, tokens[0])
+    candidates = [index for index in plain if index > 0]
+    assert candidates, "no plain token after the first one, causality cannot be examined; give a longer sequence"
+    for index in sorted({candidates[-1], candidates[len(candidates) // 2]}):
+        after = logits_of(cell, {**inputs, stream.tokens: with_token(cell, tokens, index)})
+        shift = before.shape[1] - tokens.shape[1]  # features put before the text, if any
+        edge = index + shift
+        when = f"when the later token {index} is changed"
+        assert_close("logits", after[:, :edge], before[:, :edge], cell.tolerance, when)
+        assert_moved("logits", after[:, edge:], before[:, edge:], f"when token {index} is changed")
+
+
+def assert_padding_ignored(cell: Cell, inputs: dict[str, Tensor], *, side: str, stream: Stream = DECODER_ONLY) -> None:
+    """Asserts that masked padding on one side leaves the logits of the real tokens as they are."""
+    count = 3
+    before = logits_of(cell, inputs)
+    after = logits_of(cell, pad(cell, inputs, count, side=side, stream=stream))
+    length = before.shape[1]
+    assert after.shape[1] == length + count, (
+        f"logits have {after.shape[1]} positions for {length + count} tokens when {count} tokens of padding are added"
+    )
+    kept = after[:, count:] if side == "left" else after[:, :length]
+    assert_close("logits", kept, before, cell.tolerance, f"when {count} tokens of padding are added on the {side}")
+
+
+def assert_masked_token_ignored(cell: Cell, inputs: dict[str, Tensor], stream: Stream = DECODER_ONLY) -> None:
+    """Asserts that a masked token's content reaches no other position, and that masking it has an effect.
+
+    The position is an inner one, so that neither the causal mask nor an end of the sequence hides it.
+    """
+    tokens = inputs[stream.tokens]
+    plain = [index for index in plain_positions(cell, tokens[0]) if 0 < index < tokens.shape[1] - 1]
+    assert plain, "no plain inner token, masking cannot be examined; give a longer sequence"
+    index = plain[0]
+    mask = inputs.get(stream.mask, torch.ones_like(tokens)).clone()
+    mask[:, index] = 0
+    masked = {**inputs, stream.mask: mask}
+    first = logits_of(cell, masked)
+    second = logits_of(cell, {**masked, stream.tokens: with_token(cell, tokens, index)})
+    others = [place for place in range(tokens.shape[1]) if place != index]
+    offset = first.shape[1] - tokens.shape[1]
+    places = torch.tensor([place + offset for place in others], device=tokens.device)
+    assert_close(
+        "logits at the other positions",
+        second.index_select(1, places),
+        first.index_select(1, places),
+        cell.tolerance,
+        f"when the masked token {index} is changed",
+    )
+    open_ = logits_of(cell, inputs).index_select(1, places)
+    assert_moved("logits at the other positions", first.index_select(1, places), open_, f"when token {index} is masked")
+
+
+def step(
+    cell: Cell,
+    inputs: dict[str, Tensor],
+    start: int,
+    end: int,
+    past: Any,
+    stream: Stream = DECODER_ONLY,
+) -> tuple[Tensor, Any]:
+    """Runs tokens `start` to `end` on a cache of the tokens before them.
+
+    Returns:
+      The logits (batch, end - start, vocabulary) and the cache after them.
+    """
+    piece = dict(inputs)
+    batch, length = inputs[stream.tokens].shape
+    for name, tensor in inputs.items():
+        along = tensor.dim() >= 2 and tensor.shape[:2] == (batch, length) and not tensor.is_floating_point()
+        if name == stream.mask:
+            piece[name] = tensor[:, :end]
+        elif along and (name == stream.tokens or not _encoder_side(name, stream)):
+            piece[name] = tensor[:, start:end]
+    piece.pop("labels", None)
+    outputs = cell.forward(inputs=piece, past_key_values=past, use_cache=True)
+    cache = getattr(outputs, "past_key_values", None)
+    assert cache is not None, "forward(use_cache=True) returned no past_key_values"
+    return cell.primary(outputs), cache
+
+
+def _encoder_side(name: str, stream: Stream) -> bool:
+    return stream is DECODER_SIDE and not name.startswith("decoder_")
+
+
+def assert_cached_steps_match(
+    cell: Cell, inputs: dict[str, Tensor], chunks: list[int], stream: Stream = DECODER_ONLY
+) -> None:
+    """Asserts that the logits of a run in pieces, each on the cache of those before, are those of one pass.
+
+    Args:
+      chunks: lengths of the pieces; together the whole sequence.
+    """
+    full = logits_of(cell, inputs)
+    padding = inputs[stream.mask] == 0 if stream.mask in inputs else torch.zeros_like(inputs[stream.tokens]).bool()
+    past: Any = None
+    start = 0
+    for size in chunks:
+        logits, past = step(cell, inputs, start, start + size, past, stream)
+        hidden = padding[:, start : start + size, None]  # what padding computes is nobody's promise
+        assert_close(
+            f"logits of tokens {start} to {start + size - 1}" if size > 1 else f"logits of token {start}",
+            logits.masked_fill(hidden, 0),
+            full[:, start : start + size].masked_fill(hidden, 0),
+            cell.tolerance,
+            f"when read from a cache of {start} tokens" if start else "when the cache is filled",
+        )
+        start += size
+
+
+@dataclasses.dataclass(frozen=True)
+class Generated:
+    """What `generate` gave: tokens (batch, length) and the raw logits of each new token, (batch, vocabulary) each."""
+
+    tokens: Tensor
+    logits: tuple[Tensor, ...]
+
+
+def generate(cell: Cell, inputs: dict[str, Tensor], **options: Any) -> Generated:
+    """Generates up to `NEW_TOKENS` tokens greedily, by the config's own rules for begin, end and padding.
+
+    Args:
+      inputs: without labels, and without position ids: deriving them is `generate`'s own work.
+    """
+    settings: dict[str, Any] = {"max_new_tokens": NEW_TOKENS, "do_sample": False, "num_beams": 1, **options}
+    given = {
+        name: tensor
+        for name, tensor in inputs.items()
+        if name not in ("labels", "position_ids", "decoder_position_ids")
+    }
+    torch.manual_seed(0)
+    with torch.no_grad():
+        result = cell.model.generate(**given, return_dict_in_generate=True, output_logits=True, **settings)
+    return Generated(result.sequences, tuple(result.logits))
+
+
+def assert_generations_agree(cell: Cell, cached: Generated, uncached: Generated) -> None:
+    """Asserts that two generations took the same logits at each step and chose the same tokens.
+
+    Logits are compared first: two models may choose one token for different reasons.
+    """
+    prompt = cached.tokens.shape[1] - len(cached.logits)
+    for index, (left, right) in enumerate(zip(cached.logits, uncached.logits, strict=False)):
+        assert_close(
+            f"logits of new token {index}", left, right, cell.tolerance, "when generated with the cache and without"
+        )
+    assert cached.tokens.shape == uncached.tokens.shape, (
+        f"generated {cached.tokens.shape[1] - prompt} tokens with the cache and "
+        f"{uncached.tokens.shape[1] - prompt} without"
+    )
+    assert_close("generated tokens", cached.tokens, uncached.tokens, cell.tolerance, "with the cache and without")
+
+
+def left_padded_batch(cell: Cell, inputs: dict[str, Tensor], stream: Stream = DECODER_ONLY) -> dict[str, Tensor]:
+    """Returns `inputs` with the first two tokens of the last row turned into masked padding.
+
+    The rows then differ in length, which is what a server's batch looks like.
+    """
+    tokens = inputs[stream.tokens].clone()
+    mask = inputs.get(stream.mask, torch.ones_like(tokens)).clone()
+    tokens[-1, :2] = pad_token(cell)
+    mask[-1, :2] = 0
+    out = {**inputs, stream.tokens: tokens, stream.mask: mask}
+    out.pop(stream.positions, None)
+    if takes(cell, stream.positions):
+        out[stream.positions] = positions_of(mask)
+    return out
+
+
+def text_layers(model: PreTrainedModel) -> dict[str, nn.ModuleList]:
+    """Returns the model's stacks of layers by name: every list of at least two modules of one type."""
+    stacks = {}
+    for name, module in model.named_modules():
+        stack = isinstance(module, nn.ModuleList) and len(module) > 1 and len({type(layer) for layer in module}) == 1
+        if stack and not any(name.startswith(f"{outer}.") for outer in stacks):
+            stacks[name] = module
+    return stacks
+
+
+def first_layer_only(model: PreTrainedModel) -> PreTrainedModel:
+    """Returns a copy of `model` whose stacks of layers hold their first layer alone."""
+    copied = copy.deepcopy(model)
+    for name in text_layers(copied):
+        parent = copied.get_submodule(name.rpartition(".")[0])
+        stack = getattr(parent, name.rpartition(".")[2])
+        setattr(parent, name.rpartition(".")[2], nn.ModuleList([stack[0]]))
+    return copied
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Returns the mean cross entropy of logits (…, classes) at labels (…) that are not `IGNORED`."""
+    return nn.functional.cross_entropy(
+        logits.flatten(0, -2).float(), labels.flatten().to(logits.device), ignore_index=IGNORED
+    )
+
+
+def partly_ignored(labels: Tensor) -> Tensor:
+    """Returns labels (batch, sequence) with every third position of each row, the first included, ignored."""
+    out = labels.clone()
+    out[:, ::3] = IGNORED
+    return out

@@ -1,0 +1,82 @@
+"""Changing one input of a model in a way that a model which uses it must notice.
+
+Which outputs have to move is the checks' business.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from harness.generation import plain_positions, vocabulary, with_token
+
+if TYPE_CHECKING:
+    from harness.cell import Cell
+
+# Inputs that say how another input is laid out. A change of one contradicts the other, so they cannot be
+# changed alone; that the layout is right shows in the other checks of the category.
+STRUCTURAL = frozenset({"image_sizes", "image_grid_thw", "video_grid_thw", "spatial_shapes", "position_ids"})
+
+
+def perturbed(cell: Cell, inputs: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Returns `inputs` with the one called `name` changed, of the same shape and within its range.
+
+    Raises:
+      AssertionError: the change would be none (for example, an input that is empty).
+    """
+    value = inputs[name]
+    if value.is_floating_point():
+        after = _noisy(value)
+    elif name.endswith("input_ids") or name == "input_ids":
+        after = _other_tokens(cell, value)
+    elif name.endswith("mask") or value.dtype is torch.bool or name == "bool_masked_pos":
+        after = _dropped(value)
+    elif name == "bbox":
+        after = _moved_boxes(value)
+    else:
+        after = _shifted(value)
+    assert not torch.equal(after, value), f"{name} could not be changed; give it other values in the declaration"
+    return {**inputs, name: after}
+
+
+def _noisy(value: Tensor) -> Tensor:
+    """Adds seeded noise of half the input's own spread."""
+    generator = torch.Generator().manual_seed(11)
+    noise = torch.randn(value.shape, generator=generator).to(value)
+    spread = float(value.double().std()) if value.numel() > 1 else 1.0
+    return value + 0.5 * max(spread, 1e-3) * noise
+
+
+def _other_tokens(cell: Cell, value: Tensor) -> Tensor:
+    """Replaces one inner plain token of each row."""
+    flat = value.reshape(-1, value.shape[-1])
+    plain = plain_positions(cell, flat[0])
+    assert plain, "input_ids hold no plain token"
+    limit = vocabulary(cell)
+    assert int(value.max()) < limit
+    return with_token(cell, flat, plain[len(plain) // 2]).reshape(value.shape)
+
+
+def _dropped(value: Tensor) -> Tensor:
+    """Inverts one inner element of each row of a mask, but keeps at least one element of the row set."""
+    flat = value.reshape(value.shape[0], -1).clone()
+    column = flat.shape[1] // 2
+    flat[:, column] = (flat[:, column] == 0).to(flat.dtype)
+    return flat.reshape(value.shape)
+
+
+def _moved_boxes(value: Tensor) -> Tensor:
+    """Moves each box (…, 4 coordinates) by one step towards the origin or away from it, still a box."""
+    lowest = value[..., :2].amin()
+    return value - 1 if int(lowest) > 0 else value + 1
+
+
+def _shifted(value: Tensor) -> Tensor:
+    """Takes every element to the next value that occurs, and an input of one value to its neighbour, 0 or 1."""
+    values = value.unique()
+    if values.numel() == 1:
+        return torch.ones_like(value) if int(values[0]) == 0 else torch.zeros_like(value)
+    index = torch.searchsorted(values, value.contiguous())
+    return values[(index + 1) % values.numel()]

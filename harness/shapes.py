@@ -1,0 +1,96 @@
+"""The documented shapes of a model's outputs, from the class's name, the config and the inputs.
+
+A dimension that the documentation leaves to the architecture (a number of frames, a grid of features) is None.
+The conventions are those of transformers/modeling_outputs.py and of the `For…` suffixes of the model classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+Shape = tuple[int | None, ...]
+
+# Inputs whose first dimension is the batch, the one that decides first.
+_BATCHED = ("decoder_input_ids", "input_ids", "inputs_embeds", "input_features", "input_values", "pixel_values")
+
+_LANGUAGE = ("ForCausalLM", "ForMaskedLM", "LMHeadModel", "LMHead", "ForConditionalGeneration", "ForPreTraining")
+_LABELLED = ("ForSequenceClassification", "ForImageClassification", "ForAudioClassification", "ForXVector")
+
+
+def batch_size(inputs: Mapping[str, Tensor]) -> int | None:
+    """Returns the number of rows of a set of inputs; None where none of the usual inputs is there."""
+    for name in _BATCHED:
+        if name in inputs and inputs[name].dim():
+            return int(inputs[name].shape[0])
+    return None
+
+
+def _attribute(config: Any, *names: str) -> int | None:
+    """Returns the first of the integer fields that the config, or its text part, has."""
+    for part in (config, config.get_text_config()):
+        for name in names:
+            value = getattr(part, name, None)
+            if isinstance(value, int):
+                return value
+    return None
+
+
+def _tokens(inputs: Mapping[str, Tensor], decoder: bool) -> int | None:
+    """Returns the number of tokens per row; None where features of another modality join the text."""
+    name = "decoder_input_ids" if decoder and "decoder_input_ids" in inputs else "input_ids"
+    return int(inputs[name].shape[-1]) if name in inputs else None
+
+
+def documented_shapes(class_name: str, config: Any, inputs: Mapping[str, Tensor]) -> dict[str, Shape]:
+    """Returns the shape of each output that the documentation promises for a class, by the output's name.
+
+    Args:
+      class_name: for example `BertForTokenClassification`.
+      inputs: the inputs of the forward, without labels.
+    """
+    shapes: dict[str, Shape] = {}
+    batch = batch_size(inputs)
+    vocabulary = _attribute(config.get_text_config(decoder=True), "vocab_size")
+    labels = _attribute(config, "num_labels")
+    tokens = _tokens(inputs, decoder=True)
+    if class_name.endswith("ForMultipleChoice") and "input_ids" in inputs:
+        shapes["logits"] = (batch, int(inputs["input_ids"].shape[1]))
+    elif class_name.endswith("ForNextSentencePrediction"):
+        shapes["logits"] = (batch, 2)
+    elif class_name.endswith("ForCTC"):
+        shapes["logits"] = (batch, None, vocabulary)
+    elif class_name.endswith(("ForTokenClassification", "ForAudioFrameClassification")):
+        shapes["logits"] = (batch, tokens, labels)
+    elif class_name.endswith(_LABELLED):
+        shapes["logits"] = (batch, labels)
+    elif class_name.endswith(("ForSemanticSegmentation",)):
+        shapes["logits"] = (batch, labels, None, None)
+    elif class_name.endswith("ForImageSegmentation"):
+        shapes["logits"] = (batch, None, None)
+    elif class_name.endswith("ForMaskedImageModeling") and "pixel_values" in inputs:
+        shapes["reconstruction"] = tuple(inputs["pixel_values"].shape)
+    elif class_name.endswith("ForQuestionAnswering"):
+        shapes["start_logits"] = shapes["end_logits"] = (batch, _tokens(inputs, decoder=False))
+    elif class_name.endswith(_LANGUAGE):
+        shapes["logits"] = shapes["prediction_logits"] = (batch, tokens, vocabulary)
+    rows = int(inputs["input_ids"].shape[0]) if "input_ids" in inputs else None
+    images = int(inputs["pixel_values"].shape[0]) if "pixel_values" in inputs else None
+    if "pixel_values" in inputs and "input_ids" in inputs:
+        projection = _attribute(config, "projection_dim")
+        shapes["logits_per_image"], shapes["logits_per_text"] = (images, rows), (rows, images)
+        shapes["text_embeds"], shapes["image_embeds"] = (None, projection), (images, projection)
+    return shapes
+
+
+def disagreement(actual: tuple[int, ...], documented: Shape) -> str:
+    """Returns how a shape departs from the documented one, or an empty string where it does not."""
+    text = "[" + ", ".join("…" if size is None else str(size) for size in documented) + "]"
+    if len(actual) != len(documented):
+        return f"has shape {list(actual)}, documented is {text}"
+    for index, (size, wanted) in enumerate(zip(actual, documented, strict=True)):
+        if wanted is not None and size != wanted:
+            return f"has shape {list(actual)}, documented is {text}: dimension {index} is {size} instead of {wanted}"
+    return ""
