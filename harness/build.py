@@ -15,6 +15,7 @@ import importlib
 import inspect
 import pkgutil
 import random
+import types
 from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
@@ -24,6 +25,7 @@ import torch
 from torch import nn
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.modeling_utils import PreTrainedModel
+from transformers.utils.generic import ModelOutput
 
 from harness import shrink
 from harness.spec import Spec, SpecError
@@ -170,9 +172,16 @@ def default_config(cls: type[PreTrainedConfig], declared: Mapping[str, Any]) -> 
 
 
 def _check_keys(spec: Spec, cls: type[PreTrainedConfig], declared: Mapping[str, Any], where: str) -> None:
-    """Raises a SpecError for the first key that is not a field of `cls`."""
-    fields = [field.name for field in dataclasses.fields(cls)]
-    known = [*fields, *cls.attribute_map, *cls.sub_configs_defaults, "num_labels", "model_type", "output_attentions"]
+    """Raises a SpecError for the first key that is not a field of `cls`.
+
+    A field is what the class lists, an alias of it, or what an instance made from the others has.
+    """
+    listed = [field.name for field in dataclasses.fields(cls)]
+    known = [*listed, *cls.attribute_map, *cls.sub_configs_defaults, "num_labels", "model_type"]
+    if all(key in known for key in declared):
+        return
+    default = default_config(cls, {key: value for key, value in declared.items() if key in known})
+    known += [name for name in vars(default) if not name.startswith("_")]
     for key in declared:
         if key not in known:
             raise SpecError(f"{spec.label}: {where} key {key!r} is not a field of {cls.__name__}{nearest(key, known)}")
@@ -278,7 +287,37 @@ def build(
     with seeded(seed):
         model = cls._from_config(config, **options)
     fill_weights(model, seed)
+    if is_container(cls):
+        _run_through_parts(model)
     return model.eval()
+
+
+def is_container(cls: type[PreTrainedModel]) -> bool:
+    """Returns whether a class has no `forward` of its own and only holds models that are used one after the other."""
+    return cls.forward is nn.Module.forward
+
+
+def parts(model: PreTrainedModel) -> dict[str, PreTrainedModel]:
+    """Returns the models that a container holds, by name."""
+    return {name: child for name, child in model.named_children() if isinstance(child, PreTrainedModel)}
+
+
+def _run_through_parts(model: PreTrainedModel) -> None:
+    """Gives one container a `forward`: each part on the inputs named `<part>.<argument>`, outputs named alike."""
+
+    def forward(self: PreTrainedModel, **given: Any) -> Any:
+        shared = {name: value for name, value in given.items() if "." not in name}
+        as_tuple = shared.pop("return_dict", None) is False
+        outputs = ModelOutput()
+        for part, child in parts(self).items():
+            own = {name.partition(".")[2]: value for name, value in given.items() if name.startswith(f"{part}.")}
+            accepted = inspect.signature(child.forward).parameters
+            common = {name: value for name, value in shared.items() if name in accepted}
+            for name, value in child(**own, **common, return_dict=True).items():
+                outputs[f"{part}.{name}"] = value
+        return tuple(outputs.values()) if as_tuple else outputs
+
+    model.forward = types.MethodType(forward, model)
 
 
 @torch.no_grad()

@@ -152,8 +152,18 @@ class Cell:
           options: sizes and tensors as in a declaration's `inputs` (`sequence_length=32`).
         """
         from harness import inputs
+        from harness.build import is_container, parts
 
         cls = cls or self.model_class
+        if is_container(cls):
+            model = self.model if cls is self.model_class else self.fresh_model(cls=cls)
+            return {
+                f"{part}.{name}": tensor
+                for part, child in parts(model).items()
+                for name, tensor in self.make_inputs(
+                    seed=seed, batch=batch, cls=type(child), labels=labels, padding=padding, **options
+                ).items()
+            }
         declared = dict(self.spec.inputs)
         if cls is not self.model_class:  # another head need not take every input of the main class
             known = {*inputs.OPTIONS, *inputs.parameters(cls)}

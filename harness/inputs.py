@@ -246,7 +246,12 @@ def _input_ids(request: Request, made: dict[str, Tensor]) -> Tensor:
     codebooks = _codebooks(request)
     if codebooks:
         return tokens(request, "input_ids", request.batch, request.length, codebooks)
-    words = tokens(request, "input_ids", *_row_shape(request), request.length)
+    room = (
+        int(_first(request.config, "latent_query_num") or 0)
+        if "image_embeds_position_mask" in request.parameters
+        else 0
+    )
+    words = tokens(request, "input_ids", *_row_shape(request), request.length + room)
     for modality, start, end in (
         ("image", "vision_start", "vision_end"),
         ("video", "vision_start", "vision_end"),
@@ -474,10 +479,17 @@ def _tiles(request: Request) -> int:
 
 
 def _image_sizes(request: Request, made: dict[str, Tensor]) -> Tensor | None:
-    if "pixel_values" not in made:
+    if "pixel_values" not in made or not _needs_sizes(request):
         return None
     size = _original_size(request) if _first(request.config, "image_grid_pinpoints") else _side(request)
     return torch.tensor([size] * request.batch)
+
+
+def _needs_sizes(request: Request) -> bool:
+    """Returns whether the pictures' original sizes are needed; some models take them for another backbone's sake."""
+    extract = getattr(request.cls, "get_image_features", None)
+    size = inspect.signature(extract).parameters.get("image_sizes") if extract is not None else None
+    return extract is None or (size is not None and size.default is inspect.Parameter.empty)
 
 
 def _grid(request: Request) -> tuple[int, int, int]:

@@ -7,7 +7,6 @@ Values that a declaration gives always win. Whether a model can be built from th
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 import re
@@ -166,7 +165,8 @@ MEANINGS: tuple[tuple[str, str], ...] = (
     ("keep", r"num_register_tokens|spatial_merge_size|num_codebooks|n_codebooks|n_codes_.*|.*_levels|audio_channels"),
     # Words and their numbers.
     ("token", r"(.*_)?token_(id|index|ids)|.*_token|(.*_)?(start|end)_token.*"),
-    ("vocabulary", r".*vocab(ulary)?(_size)?|n_vocab|codebook_size|num_embeddings|.*_vocab|n_tokens|num_entities"),
+    ("codes", r"codebook_size|.*_codebook_size"),
+    ("vocabulary", r".*vocab(ulary)?(_size)?|n_vocab|num_embeddings|.*_vocab|n_tokens|num_entities"),
     # How often something repeats.
     ("period", r".*(_interval|_period|_sparse_step|_every_n_layers|_window_pattern|_frequency)|hybrid_layer_.*"),
     ("offset", r".*_layer_offset|first_k_dense_replace|num_dense_layers|first_num_dense.*|.*_start_index"),
@@ -200,7 +200,9 @@ MEANINGS: tuple[tuple[str, str], ...] = (
         "image_tokens",
         r"image_seq_len(gth)?|mm_tokens_per_image|num_image_tokens|image_token_num|num_patches|image_num_patches",
     ),
-    ("window", r".*window(_size|_len|_size_.*)?|sliding_window|.*chunk_size|block_size|local_radius|window_.*"),
+    ("block", r"block_size"),
+    ("pinpoints", r".*grid_pinpoints|possible_resolutions"),
+    ("window", r".*window(_size|_len|_size_.*)?|sliding_window|.*chunk_size|local_radius|window_.*"),
     (
         "window",
         r"attention_window|local_attention_window_len|attention_chunk_size|n_window.*|chunk_length|global_block_size",
@@ -214,7 +216,11 @@ MEANINGS: tuple[tuple[str, str], ...] = (
         "queries",
         r"(.*_)?(num|n)_(.*_)?(queries|latents|query_tokens|object_queries|prompts|denoising|points)|num_query.*",
     ),
-    ("queries", r"num_proposals|two_stage_num_proposals|num_negatives|num_codevectors_per_group|number_of_.*queries"),
+    (
+        "queries",
+        r"latent_query_num|num_proposals|two_stage_num_proposals|num_negatives|num_codevectors_per_group|number_of_.*queries",
+    ),
+    ("base_width", r"num_filters|base_channels|n_filters"),
     # All else that is a size is the width of something.
     ("width", r".*(size|dim|dims|width|channels|features|filters|units|rank|planes|sizes|hidden|hid)(_.*)?"),
     ("width", r"d_.*|.*_embd|n_inner|.*dff|.*_ff|ffn|.*inner_dim|.*embed.*|.*_dims?|(num_)?filters|.*_channels_.*|dim"),
@@ -285,10 +291,21 @@ def _image(value: int, node: Node) -> int:
     patches = list(node.named("patch").values()) or [
         p for n, v in node.old.items() if n == "patch_size" for p in _integers(v)
     ]
-    staged = any(isinstance(v, (list, tuple)) for n, v in node.old.items() if meaning_of(n) == "stages")
-    if not patches or staged or max(patches) <= 4:
+    if not patches or _staged(node) or max(patches) <= 4:
         return min(value, IMAGE_SIDE)
     return min(value, 4 * _patch(max(patches), node))
+
+
+def _staged(node: Node) -> bool:
+    """Returns whether the model works in stages of falling resolution."""
+    return any(isinstance(value, (list, tuple)) for name, value in node.old.items() if meaning_of(name) == "stages")
+
+
+def _window(value: int, node: Node) -> int:
+    """Shorter than the texts and pictures that a cell makes; in a staged model as small as the last stage."""
+    if _staged(node):
+        return min(value, 2)
+    return min(value, 8) if value > 16 else min(value, 4)
 
 
 def _vocabulary(value: int, node: Node) -> int:
@@ -317,9 +334,12 @@ RULES: dict[str, Callable[[int, Node], int]] = {
     "patch": _patch,
     "image": _image,
     "image_tokens": lambda value, node: min(value, 16),
-    "window": lambda value, node: min(value, 8) if value > 16 else min(value, 4),
+    "codes": lambda value, node: min(value, 64),
+    "block": lambda value, node: POSITIONS if value >= 512 else min(value, 8),
+    "window": _window,
     "positions": lambda value, node: min(value, POSITIONS),
     "queries": lambda value, node: min(value, 8),
+    "base_width": lambda value, node: min(value, 8),
     "width": lambda value, node: node.scale.width(value),
 }
 
@@ -347,7 +367,8 @@ def _shrink_node(full: Any, declared: Mapping[str, Any], scale: Scale) -> Any:
     node.new.update(fixed)
     for dependent in DEPENDENTS:
         node.new.update({name: value for name, value in dependent(node).items() if name not in fixed})
-    node.new.update(_image_tokens(node, subs, fixed))
+    for from_parts in (_image_tokens, _tile_sizes, _open_placeholders):
+        node.new.update({name: value for name, value in from_parts(node, full, subs).items() if name not in fixed})
     return _rebuild(full, node, subs, fixed)
 
 
@@ -450,20 +471,47 @@ def _special_tokens(node: Node) -> dict[str, Any]:
     return {name: int(size) - 1 for name, value in tokens.items() if value >= int(size)}
 
 
+def _padding(node: Node) -> dict[str, Any]:
+    """Gives a configuration with words a padding token: classifiers over batches refuse to work without."""
+    open_ = _is_integer(node.new.get("vocab_size")) and "pad_token_id" in node.new and node.new["pad_token_id"] is None
+    return {"pad_token_id": 0} if open_ else {}
+
+
 DEPENDENTS: tuple[Callable[[Node], dict[str, Any]], ...] = (
     _layer_lists,
     _head_widths,
     _state_space_heads,
     _rotary_sections,
     _special_tokens,
+    _padding,
 )
 
 
-def _image_tokens(node: Node, subs: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
+def _image_tokens(node: Node, full: Any, subs: Mapping[str, Any]) -> dict[str, Any]:
     """Counts the positions of a picture anew from the shrunk vision configuration."""
-    names = [name for name in node.old if meaning_of(name) == "image_tokens" and name not in fixed]
+    names = [name for name in node.named("image_tokens")]
     counts = [count for sub in subs.values() if (count := patch_count(sub))]
-    return {name: counts[0] for name in names if counts and _is_integer(node.old[name])}
+    return {name: counts[0] for name in names if counts}
+
+
+def _tile_sizes(node: Node, full: Any, subs: Mapping[str, Any]) -> dict[str, Any]:
+    """Scales the sizes that a picture may be cut into tiles at by what the size of one tile was scaled by."""
+    found: dict[str, Any] = {}
+    for name, value in node.old.items():
+        for sub_name, sub in subs.items():
+            old, new = (getattr(part, "image_size", None) for part in (getattr(full, sub_name), sub))
+            if meaning_of(name) == "pinpoints" and value and isinstance(old, int) and isinstance(new, int):
+                found[name] = [[side * new // old for side in sides] for sides in value]
+    return found
+
+
+def _open_placeholders(node: Node, full: Any, subs: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives the placeholder of a picture a token where the class leaves it open."""
+    if "vision_config" not in subs:
+        return {}
+    names = [name for name in ("image_token_id", "image_token_index") if name in node.old]
+    free = VOCABULARY - 1 - len(node.scale.tokens)
+    return {name: free for name in names if node.old[name] is None}
 
 
 def patch_count(config: Any) -> int:
@@ -482,11 +530,16 @@ def _rebuild(full: Any, node: Node, subs: Mapping[str, Any], fixed: Mapping[str,
     """
     cls = type(full)
     defaults = raw_defaults(cls)
-    always = {name for name in node.new if meaning_of(name) in ("layer_list", "layer_pairs", "image_tokens")}
+    always = {
+        name for name in node.new if meaning_of(name) in ("layer_list", "layer_pairs", "image_tokens", "pinpoints")
+    }
     given = {
         name: value
         for name, value in node.new.items()
-        if name in fixed or name in always or (defaults.get(name) is not None and value != defaults.get(name))
+        if name in fixed
+        or name in always
+        or (value is not None and node.old[name] is None)
+        or (defaults.get(name) is not None and value != defaults.get(name))
     }
     first = _construct(cls, given, subs)
     for name, value in node.new.items():
@@ -497,5 +550,4 @@ def _rebuild(full: Any, node: Node, subs: Mapping[str, Any], fixed: Mapping[str,
 
 
 def _construct(cls: type[Any], values: Mapping[str, Any], subs: Mapping[str, Any]) -> Any:
-    with contextlib.ExitStack():
-        return cls(**values, **subs)
+    return cls(**values, **subs)
