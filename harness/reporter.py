@@ -22,7 +22,7 @@ MAX_LINE = 256 * 1024
 MAX_REPORT = 8 * 1024 * 1024
 
 
-class HarnessFault(Exception):
+class HarnessFault(Exception):  # noqa: N818 - the word that people read, for this and not for a model's error
     """A fault of the harness, the environment or the machine, not of the model.
 
     Anything in a run may raise it: the action then fails, no verdict is written, and nothing is cached. The text
@@ -30,7 +30,7 @@ class HarnessFault(Exception):
     """
 
 
-class CorruptReport(ValueError):
+class CorruptReport(ValueError):  # noqa: N818 - says what it is of
     """The report pipe holds what no reporter writes. The text says what was wrong."""
 
 
@@ -78,24 +78,33 @@ class PipeReporter:
         self._pid = os.getpid()
 
     def planned(self, checks: Sequence[PlannedCheck]) -> None:
+        """Sends the plan."""
         self._write("planned", {"checks": [dataclasses.asdict(check) for check in checks]})
 
     def started(self, check_id: str) -> None:
+        """Sends the check's start."""
         self._write("started", {"id": check_id})
 
     def finished(self, result: CheckResult) -> None:
+        """Sends the check's result, its message cut to `MAX_MESSAGE`."""
         result = dataclasses.replace(result, message=_shorten(result.message))
         self._write("finished", {"result": dataclasses.asdict(result)})
 
     def facts(self, facts: ModelFacts) -> None:
+        """Sends the facts."""
         self._write("facts", {"facts": dataclasses.asdict(facts)})
 
     def done(self) -> None:
+        """Sends the end."""
         self._write("done", {})
 
     def fault(self, text: str) -> None:
         """Says that the harness or its environment is at fault; the run has no verdict."""
         self._write("fault", {"text": _shorten(text)})
+
+    def raised(self, text: str) -> None:
+        """Says that an exception came out of the run itself, past every check."""
+        self._write("raised", {"text": _shorten(text)})
 
     def _write(self, kind: str, body: Mapping[str, Any]) -> None:
         if os.getpid() != self._pid:
@@ -116,12 +125,14 @@ class PrintReporter:
         self._counts = dict.fromkeys(OUTCOMES, 0)
 
     def planned(self, checks: Sequence[PlannedCheck]) -> None:
+        """Prints how many checks there are."""
         self._print(f"{len(checks)} checks")
 
     def started(self, check_id: str) -> None:
         """Prints nothing: the result's line names the check."""
 
     def finished(self, result: CheckResult) -> None:
+        """Prints outcome, id and message."""
         self._counts[result.outcome] += 1
         mark = {"passed": "ok", "failed": "FAILED", "not_applicable": "n/a", "not_run": "not run"}[result.outcome]
         self._print(f"{mark:>7}  {result.id}")
@@ -129,12 +140,14 @@ class PrintReporter:
             self._print(f"         {line}")
 
     def facts(self, facts: ModelFacts) -> None:
+        """Prints the facts."""
         inputs = ", ".join(f"{name} {shape}" for name, shape in facts.inputs.items())
         self._print(
             f"model: {facts.parameters:,} parameters, gradients reach {facts.gradient_share:.1%}, inputs {inputs}"
         )
 
     def done(self) -> None:
+        """Prints how many checks had which outcome."""
         self._print(", ".join(f"{count} {outcome}" for outcome, count in self._counts.items() if count))
 
     def _print(self, line: str) -> None:
@@ -158,6 +171,7 @@ class ReportReader:
       facts: the last facts reported.
       done: whether the child said that it was done.
       fault: text of a fault of the harness or environment that the child reported; None without one.
+      exception: text of an exception that came out of the run; None without one.
       cpu_seconds: CPU time of each finished check by id, as the child measured it, in seconds.
     """
 
@@ -168,6 +182,7 @@ class ReportReader:
         self.facts = ModelFacts()
         self.done = False
         self.fault: str | None = None
+        self.exception: str | None = None
         self.cpu_seconds: dict[str, float] = {}
         self._by_id: dict[str, PlannedCheck] = {}
         self._started_cpu = 0.0
@@ -213,6 +228,7 @@ class ReportReader:
             "facts": self._on_facts,
             "done": self._on_done,
             "fault": self._on_fault,
+            "raised": self._on_raised,
         }.get(kind if isinstance(kind, str) else "")
         if handler is None:
             raise CorruptReport(f"line {self._lines} has no known kind")
@@ -286,6 +302,9 @@ class ReportReader:
 
     def _on_fault(self, data: Mapping[str, Any]) -> None:
         self.fault = _text(data["text"])
+
+    def _on_raised(self, data: Mapping[str, Any]) -> None:
+        self.exception = _text(data["text"])
 
     def _known(self, check_id: Any) -> str:
         if not isinstance(check_id, str) or check_id not in self._by_id:

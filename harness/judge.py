@@ -1,0 +1,196 @@
+"""What runs amount to: from the records of one or two runs to a verdict. Pure; runs nothing.
+
+A pass is recorded from one run. Anything else is confirmed by a second run in a fresh process: the same again is a
+failure, anything else is flaky, and neither is ever tried a third time. Only a death by wall time is no evidence by
+itself, since the clock also measures how busy the machine is: unless both runs die of it there is no verdict at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from harness.reporter import HarnessFault
+from harness.spec import KnownFailure, Spec
+from harness.verdict import CheckResult, Level, ModelFacts, Status, Verdict, reached_level
+
+LIMITS = ("cpu", "wall", "memory")
+"""Causes of death whose moment depends on the machine, so that two runs need not die in the same check."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Death:
+    """Why a run did not end as it should.
+
+    Attributes:
+      kind: `signal SIGSEGV`, `status 3`, `cpu`, `wall`, `memory`, `report`, `raised` or `processes`: what must be
+        equal for two deaths to be the same.
+      text: the cause in words, the same in every run of that cause.
+    """
+
+    kind: str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecord:
+    """One run of a cell.
+
+    Attributes:
+      checks: every planned check in order, those that never ran as `not_run`, the one that died as `failed`.
+      death: why the process did not end well; None when it did.
+      blamed: the check that ran when the process died; empty if none did.
+      output: the tail of what the process printed.
+      cpu_seconds: user and system time of all its processes.
+      wall_seconds: time on the clock.
+      peak_bytes: the most memory that all its processes added.
+      check_seconds: CPU seconds of each check that ran.
+    """
+
+    checks: tuple[CheckResult, ...]
+    facts: ModelFacts
+    death: Death | None
+    blamed: str
+    output: str
+    cpu_seconds: float
+    wall_seconds: float
+    peak_bytes: int
+    check_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def failed(self) -> tuple[CheckResult, ...]:
+        """The checks that failed, in order."""
+        return tuple(check for check in self.checks if check.outcome == "failed")
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed, nothing was left out, and the process ended well."""
+        return self.death is None and all(check.outcome in ("passed", "not_applicable") for check in self.checks)
+
+
+def difference(first: RunRecord, second: RunRecord) -> str:
+    """Returns in what two runs differ, in words; empty when they tell the same.
+
+    Two deaths by the same limit are the same wherever they struck, if the checks that both runs settled agree.
+    """
+    deaths = [record.death.kind if record.death else "" for record in (first, second)]
+    if deaths[0] != deaths[1]:
+        texts = [record.death.text if record.death else "ended well" for record in (first, second)]
+        return f"first run: {texts[0]}; second run: {texts[1]}"
+    settled = [{check.id: check.outcome for check in record.checks} for record in (first, second)]
+    if deaths[0] in LIMITS:
+        for record, outcomes in zip((first, second), settled, strict=True):
+            for check in record.checks:
+                if check.outcome == "not_run" or check.id == record.blamed:
+                    del outcomes[check.id]
+        names = [name for name in settled[0] if name in settled[1]]
+    else:
+        names = list(dict.fromkeys([*settled[0], *settled[1]]))
+    for name in names:
+        one, two = (outcomes.get(name, "not planned") for outcomes in settled)
+        if one != two:
+            return f"{name} is {one} in the first run, {two} in the second"
+    return ""
+
+
+def judge(
+    spec: Spec, runs: Sequence[RunRecord], core: Mapping[str, Sequence[str]], device: Mapping[str, str]
+) -> Verdict:
+    """Returns the verdict of a cell.
+
+    Args:
+      runs: one record that passed, or two.
+      core: for each level the ids of the core checks of the cell's category.
+      device: identity of the device that the runs used.
+
+    Raises:
+      HarnessFault: only one of the runs died by wall time.
+    """
+    record = runs[0]
+    status, reason, failed_check = _status(spec, runs)
+    level = _level(spec, record, core)
+    if status == "passed" and level != "mock":
+        planned = {check.id for check in record.checks}
+        lost = [name for names in core.values() for name in names if name not in planned]
+        if lost:
+            status, reason = "failed", f"core checks did not run: {', '.join(lost)}"
+    return Verdict(
+        label=spec.label,
+        name=spec.name,
+        category=spec.category,
+        backend=spec.backend.name,
+        environment=spec.environment,
+        status=status,
+        level=level,
+        runs=len(runs),
+        reason=reason,
+        failed_check=failed_check,
+        checks=record.checks,
+        model=record.facts,
+        device=device,
+    )
+
+
+def _level(spec: Spec, record: RunRecord, core: Mapping[str, Sequence[str]]) -> Level:
+    """Returns what `record` proves; a process that died outside any check proves nothing."""
+    if spec.backend.runtime == "mock":
+        return "mock" if record.passed else "declared"
+    if record.death is not None and not record.blamed:
+        return "declared"
+    return reached_level(record.checks, core)
+
+
+def _status(spec: Spec, runs: Sequence[RunRecord]) -> tuple[Status, str, str]:
+    """Returns status, reason and id of the failed check."""
+    record = runs[0]
+    if record.passed:
+        return _pass(spec, record)
+    if len(runs) != 2:
+        raise ValueError("a run that did not pass needs a second one")
+    kinds = [run.death.kind if run.death else "" for run in runs]
+    if kinds.count("wall") == 1:
+        raise HarnessFault(
+            f"{spec.label}: one of two runs took more than {spec.limits.wall_seconds} s on the clock, the other did "
+            "not: no verdict. The machine is too busy, or the model hangs at times; build again with fewer --jobs, "
+            "or raise limits.wall_seconds"
+        )
+    name, message = _first_failure(record)
+    differs = difference(runs[0], runs[1])
+    if differs:
+        return "flaky", f"two runs of the same inputs differ: {differs}", name
+    known = _known(spec, record)
+    if known is not None:
+        issue = f" ({known.issue})" if known.issue else ""
+        return "expected_failure", f"{known.reason}{issue}", name
+    return "failed", f"{name}: {message}" if name else message, name
+
+
+def _pass(spec: Spec, record: RunRecord) -> tuple[Status, str, str]:
+    names = {spec.backend.name, *(check.id for check in record.checks)}
+    for known in spec.known_failures:
+        if known.match in names:
+            return "unexpected_pass", f"known failure {known.match!r} ({known.reason}) passes: remove the entry", ""
+    return "passed", "", ""
+
+
+def _first_failure(record: RunRecord) -> tuple[str, str]:
+    """Returns the first failed check and one line of why; the check is empty when the process died outside one."""
+    for check in record.failed:
+        return check.id, check.message.partition("\n")[0]
+    if record.death is not None:
+        return "", f"outside any check: {record.death.text}"
+    left = next(check for check in record.checks if check.outcome == "not_run")
+    return "", f"{left.id} did not run: {left.message.partition(chr(10))[0]}"
+
+
+def _known(spec: Spec, record: RunRecord) -> KnownFailure | None:
+    """Returns the known failure that explains the run, or None.
+
+    One that names the backend explains everything. Otherwise every failed check needs one of its own, so that a known
+    failure hides no new one; the first failed check's is returned.
+    """
+    by_match = {known.match: known for known in spec.known_failures}
+    if spec.backend.name in by_match:
+        return by_match[spec.backend.name]
+    found = [by_match.get(check.id) for check in record.failed]
+    return found[0] if found and None not in found else None
