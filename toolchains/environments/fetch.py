@@ -1,6 +1,6 @@
 """Fetches the wheels of a lock with pip and lays them out as one directory, byte for byte the same on every machine.
 
-The repository rules of `rules/private/environment.bzl` run it. pip only downloads and checks the hashes (with the user's
+The repository rules run it, from the root of the workspace: `python -m toolchains.environments.fetch`. pip only downloads and checks the hashes (with the user's
 own index settings); unpacking a wheel is unzipping it, and doing that here leaves out what pip would add of this machine.
 """
 
@@ -20,7 +20,7 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import locks
+from toolchains.environments import locks
 
 # What no cell reads. Tests alone are a fifth of the size, the C++ headers two thirds of the files, and Remote Execution
 # pays for every file of the directory in every action. A runtime that compiles C++ (inductor) needs `torch/include`:
@@ -32,6 +32,8 @@ UNUSED = (
     r"torch/bin/(?!torch_shm_manager$).*",
     r"torch/lib/[^/]*\.(a|lib)",
     r"(networkx|numpy|sympy)/(.*/)?tests/.*",
+    # What the modelling files were generated from, and scripts that converted checkpoints: nothing imports them.
+    r"transformers/models/[^/]+/(modular|convert)_[^/]*",
 )
 # Modules a compiling process takes in one go; fixed, because it shapes the bytes (see precompile.py).
 BATCH = 200
@@ -220,7 +222,7 @@ def main(arguments: list[str]) -> int:
     try:
         fetch(options.lock, options.only, options.without, options.site.absolute(), options.manifest, options.pyc)
     except (FetchError, locks.LockError) as error:
-        print(error, file=sys.stderr)
+        print(f"{options.lock.parent.name}: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,7 +1,8 @@
 """Writes or checks the lock of an environment: `bazel run //toolchains/environments:relock -- [--check] ENVIRONMENT...`.
 
 pip resolves, with the user's own index settings and the interpreter that runs this program, which Bazel makes the one
-of the environments. `python relock.py` does the same for any other interpreter. `--check` needs no network.
+of the environments. `python -m toolchains.environments.relock`, from the workspace's root, does the same for any other
+interpreter. `--check` needs no network.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import locks
+from toolchains.environments import locks
 
 
 def resolve(requirements: Path) -> list[locks.Pin]:

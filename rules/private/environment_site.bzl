@@ -1,0 +1,52 @@
+"""`environment_site`: the frozen wheels of a lock as one directory."""
+
+load(":environment_fetch.bzl", "FETCH_ATTRS", "fetch_wheels")
+
+_BUILD = """\
+load("@rules_python//python:defs.bzl", "py_library")
+
+package(default_visibility = ["//visibility:public"])
+
+# One source directory: as single files it would be ten thousand inputs of every action. Bazel does not look into it,
+# so whatever takes it takes the manifest too.
+exports_files(["site"])
+
+filegroup(
+    name = "manifest",
+    srcs = ["manifest.txt"],
+)
+
+py_library(
+    name = "packages",
+    data = [
+        "manifest.txt",
+        "site",
+    ],
+    imports = ["site"],
+)
+"""
+
+def _environment_site_impl(repository_ctx):
+    fetch_wheels(
+        repository_ctx,
+        directory = "site",
+        # What is frozen need not be looked at again.
+        pyc = "unchecked-hash",
+        arguments = ["--without=" + package for package in repository_ctx.attr.without],
+    )
+    repository_ctx.file("BUILD.bazel", _BUILD, executable = False)
+
+environment_site = repository_rule(
+    implementation = _environment_site_impl,
+    doc = """\
+Fetches the wheels of an environment's lock with pip, and lays them out in one directory, the same on every machine.
+
+Makes `:site` (the source directory), `:manifest` (a sha256 for each file in it) and `:packages` (both, for a `py_test`).
+""",
+    attrs = dict(
+        FETCH_ATTRS,
+        without = attr.string_list(
+            doc = "Packages of the lock that are left out, because a repository of their own has them.",
+        ),
+    ),
+)

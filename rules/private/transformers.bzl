@@ -1,0 +1,135 @@
+"""`transformers_repository`: transformers in slices, from its wheel or from a checkout."""
+
+load(":environment_fetch.bzl", "FETCH_ATTRS", "fetch_wheels", "run_program")
+
+_BUILD = """\
+load("@rules_python//python:defs.bzl", "py_library")
+load("{slice_bzl}", "transformers_slice")
+load(":inventory.bzl", "INVENTORY")
+
+package(default_visibility = ["//visibility:public"])
+
+exports_files([
+    "inventory.bzl",
+    "inventory.json",
+])
+
+_UNUSED = {unused}
+
+# What every model needs: all but the model folders, and `auto`, through which any model may reach another.
+filegroup(
+    name = "core",
+    srcs = glob(
+        [
+            "*.dist-info/*",
+            "transformers/**",
+        ],
+        allow_empty = True,
+        exclude = ["transformers/models/*/**"] + _UNUSED,
+    ) + glob(
+        [
+            "transformers/models/auto/**",
+            "transformers/models/__pycache__/*",
+        ],
+        exclude = _UNUSED,
+    ),
+)
+
+[
+    filegroup(
+        name = folder + ".files",
+        srcs = glob(
+            ["transformers/models/" + folder + "/**"],
+            exclude = _UNUSED,
+        ),
+        visibility = ["//visibility:private"],
+    )
+    for folder in INVENTORY
+]
+
+[
+    transformers_slice(
+        name = folder,
+        files = [each + ".files" for each in entry.slices],
+        folder = folder,
+        folders = entry.slices,
+    )
+    for folder, entry in INVENTORY.items()
+]
+
+# The whole package for a `py_test`, as one source directory and the manifest that stands for its content.
+py_library(
+    name = "packages",
+    data = [
+        "manifest.txt",
+        "transformers",
+    ],
+    imports = ["."],
+)
+"""
+
+# What the modelling files were generated from, and scripts that converted checkpoints: nothing imports them.
+_NOT_IMPORTED = ["transformers/models/*/modular_*", "transformers/models/*/convert_*"]
+
+# A checkout's compiled modules are from whenever its owner last ran it. They are left out and not made anew: an edit of
+# one file would cost compiling all of the core, and a model folder compiles in a tenth of a second when it is imported.
+_OF_A_CHECKOUT = _NOT_IMPORTED + ["**/__pycache__/**"]
+
+def _find_package(repository_ctx, checkout):
+    """Returns the Path of the package `transformers` in a checkout; fails if there is none."""
+    for folder in ["src/transformers", "transformers"]:
+        package = repository_ctx.path(checkout).get_child(*folder.split("/"))
+        if package.get_child("__init__.py").exists and package.get_child("models").exists:
+            return package
+    fail("MODELGRID_TRANSFORMERS={}: no transformers sources there; name a checkout of the repository, or its folder src".format(checkout))
+
+def _transformers_repository_impl(repository_ctx):
+    checkout = repository_ctx.getenv("MODELGRID_TRANSFORMERS")
+    scan = ["--package={}".format(repository_ctx.path("transformers")), "--inventory={}".format(repository_ctx.path("inventory.json"))]
+    if checkout:
+        package = _find_package(repository_ctx, checkout)
+        repository_ctx.watch_tree(package)
+        repository_ctx.symlink(package, "transformers")
+        scan.append("--manifest={}".format(repository_ctx.path("manifest.txt")))
+    else:
+        # The package lies at the root, so that the repository is an entry of sys.path.
+        fetch_wheels(
+            repository_ctx,
+            directory = ".",
+            # Not `unchecked`: whoever edits a file here would see the old one run.
+            pyc = "checked-hash",
+            arguments = ["--only=transformers"],
+        )
+    run_program(repository_ctx, repository_ctx.attr._scan, scan)
+
+    inventory = json.decode(repository_ctx.read("inventory.json"))
+    lines = ["    {}: struct({}),".format(repr(folder), ", ".join([
+        "{} = {}".format(field, repr(sorted(entry[field])))
+        for field in ["classes", "configs", "model_types", "slices"]
+    ])) for folder, entry in sorted(inventory.items())]
+    repository_ctx.file("inventory.bzl", "\n".join(
+        ['"""Model folders of this transformers: model types, config and model classes, and the folders each reaches."""', "", "INVENTORY = {"] +
+        lines + ["}", ""],
+    ), executable = False)
+    repository_ctx.file("BUILD.bazel", _BUILD.format(
+        slice_bzl = str(Label(":slice.bzl")),
+        unused = repr(_OF_A_CHECKOUT if checkout else _NOT_IMPORTED),
+    ), executable = False)
+
+transformers_repository = repository_rule(
+    implementation = _transformers_repository_impl,
+    doc = """\
+transformers of an environment's lock, or of the checkout that the environment variable `MODELGRID_TRANSFORMERS` names.
+
+Makes `:core` (all but the model folders, and `auto`), a `transformers_slice` named after each model folder, `:inventory.json`
+and `inventory.bzl` (model types, config and model classes of each folder), and `:packages` (all of it, for a `py_test`).
+The repository's root is an entry of `sys.path`.
+""",
+    attrs = dict(
+        FETCH_ATTRS,
+        _scan = attr.label(
+            default = "//harness:scan.py",
+        ),
+    ),
+    environ = ["MODELGRID_TRANSFORMERS"],
+)
