@@ -104,14 +104,14 @@ def view(models: Sequence[Declared]) -> list[RenderableType]:
         for category in categories
     ]
     counts.append(["total", *(_count(models, None, tier) for tier in tiers), _count(models)])
-    rows = [[f"{model.category}/{model.name}", model.tier, model.main_class, model.task] for model in models]
+    rows = [[f"{model.category}/{model.name}", model.tier, model.main_class] for model in models]
     environments = sorted({model.environment for model in models})
     return [
         terminal.plain(f"{len(models)} models declared ({', '.join(environments)}); nothing was run", "bold"),
         terminal.plain(""),
         terminal.table("Declared by category and tier", ("category", *tiers, "all"), counts, numbers=(*tiers, "all")),
         terminal.plain(""),
-        terminal.table("Models", ("model", "tier", "main class", "task"), rows),
+        terminal.table("Models", ("model", "tier", "main class"), rows),
     ]
 
 

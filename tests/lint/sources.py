@@ -23,7 +23,7 @@ def listed() -> list[str]:
     the variable is not set, it is every file in the tree.
     """
     given = os.environ.get("SOURCES")
-    files = walk(Path.cwd()) if given is None else given.split()
+    files = walk(Path.cwd()) if given is None else [str(Path(file)) for file in given.split()]
     return sorted(file for file in files if is_linted(file))
 
 
