@@ -15,7 +15,6 @@ import importlib
 import inspect
 import pkgutil
 import random
-import types
 from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
@@ -283,18 +282,19 @@ def build(
       attention: `eager`, `sdpa`, …; by default what the class chooses.
     """
     config = copy.deepcopy(config)
+    config.architectures, config.dtype = [cls.__name__], torch.float32  # as in a configuration read from a checkpoint
     options = {} if attention is None else {"attn_implementation": attention}
+    if is_container(cls):
+        cls.forward = _forward_through_parts
     with seeded(seed):
         model = cls._from_config(config, **options)
     fill_weights(model, seed)
-    if is_container(cls):
-        _run_through_parts(model)
     return model.eval()
 
 
 def is_container(cls: type[PreTrainedModel]) -> bool:
     """Returns whether a class has no `forward` of its own and only holds models that are used one after the other."""
-    return cls.forward is nn.Module.forward
+    return cls.forward in (nn.Module.forward, _forward_through_parts)
 
 
 def parts(model: PreTrainedModel) -> dict[str, PreTrainedModel]:
@@ -302,22 +302,18 @@ def parts(model: PreTrainedModel) -> dict[str, PreTrainedModel]:
     return {name: child for name, child in model.named_children() if isinstance(child, PreTrainedModel)}
 
 
-def _run_through_parts(model: PreTrainedModel) -> None:
-    """Gives one container a `forward`: each part on the inputs named `<part>.<argument>`, outputs named alike."""
-
-    def forward(self: PreTrainedModel, **given: Any) -> Any:
-        shared = {name: value for name, value in given.items() if "." not in name}
-        as_tuple = shared.pop("return_dict", None) is False
-        outputs = ModelOutput()
-        for part, child in parts(self).items():
-            own = {name.partition(".")[2]: value for name, value in given.items() if name.startswith(f"{part}.")}
-            accepted = inspect.signature(child.forward).parameters
-            common = {name: value for name, value in shared.items() if name in accepted}
-            for name, value in child(**own, **common, return_dict=True).items():
-                outputs[f"{part}.{name}"] = value
-        return tuple(outputs.values()) if as_tuple else outputs
-
-    model.forward = types.MethodType(forward, model)
+def _forward_through_parts(self: PreTrainedModel, **given: Any) -> Any:
+    """The `forward` of a container: each part on the inputs named `<part>.<argument>`, outputs named alike."""
+    shared = {name: value for name, value in given.items() if "." not in name}
+    as_tuple = shared.pop("return_dict", None) is False
+    outputs = ModelOutput()
+    for part, child in parts(self).items():
+        own = {name.partition(".")[2]: value for name, value in given.items() if name.startswith(f"{part}.")}
+        accepted = inspect.signature(child.forward).parameters
+        common = {name: value for name, value in shared.items() if name in accepted}
+        for name, value in child(**own, **common, return_dict=True).items():
+            outputs[f"{part}.{name}"] = value
+    return tuple(outputs.values()) if as_tuple else outputs
 
 
 @torch.no_grad()

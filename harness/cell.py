@@ -279,7 +279,7 @@ def _named_tensors(prefix: str, value: Any) -> Iterator[tuple[str, torch.Tensor]
     else:
         return
     for name, item in items:
-        if not str(name).endswith(_CACHES):
+        if name not in _CACHES:
             yield from _named_tensors(f"{prefix}.{name}" if prefix else str(name), item)
 
 

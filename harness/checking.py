@@ -139,6 +139,7 @@ class CheckPlugin:
         earlier = self._earlier_failure(mark)
         if earlier:
             self._finish(name, mark, "not_run", f"{earlier} failed")
+            _leave(item, nextitem)
             return True
         self._reporter.started(name)
         try:
@@ -146,10 +147,12 @@ class CheckPlugin:
         except BaseException as error:  # noqa: BLE001 - a check's condition must not end the run
             _reraise_control(error)
             self._finish(name, mark, "failed", f"the check's `unless` raised\n{describe(error)}")
+            _leave(item, nextitem)
             return True
         if reason is not None:
             outcome = ("not_applicable", reason) if reason.strip() else ("failed", "`unless` gave an empty reason")
             self._finish(name, mark, *outcome)
+            _leave(item, nextitem)
             return True
         if self._foreground:
             item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
@@ -184,6 +187,11 @@ class CheckPlugin:
             self._failed.setdefault(mark.level, name)
         self.results.append(result)
         self._reporter.finished(result)
+
+
+def _leave(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Tears down what the next check does not need, as pytest itself does after a check that ran."""
+    item.session._setupstate.teardown_exact(nextitem)
 
 
 def _mark_of(item: pytest.Item) -> CheckMark | None:

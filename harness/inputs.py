@@ -299,14 +299,17 @@ def _ends(request: Request) -> bool:
 
 
 def _end_token(config: Any) -> int | None:
-    text = config.get_text_config(decoder=False)
-    value = getattr(text, "eos_token_id", None)
+    value = _first(config, "eos_token_id")
     value = value[0] if isinstance(value, (list, tuple)) else value
     return value if isinstance(value, int) and 0 <= value < vocabulary(config) else None
 
 
+_SHIFTING_HEADS = ("ForQuestionAnswering", "ForSequenceClassification", "ForTokenClassification")
+"""Heads on an encoder-decoder that read one text on both sides and shift it themselves."""
+
+
 def _decoder_input_ids(request: Request, made: dict[str, Tensor]) -> Tensor | None:
-    if not getattr(request.config, "is_encoder_decoder", False):
+    if not getattr(request.config, "is_encoder_decoder", False) or request.cls.__name__.endswith(_SHIFTING_HEADS):
         return None
     words = tokens(
         request, "decoder_input_ids", request.batch, request.size("decoder_sequence_length", DECODER_SEQUENCE)
@@ -362,7 +365,7 @@ def _attention_mask(request: Request, made: dict[str, Tensor]) -> Tensor | None:
         )
     if "input_values" in made and made["input_values"].dim() == 2:
         return torch.ones_like(made["input_values"], dtype=torch.long)
-    if "input_features" in made and made["input_features"].dim() == 3:
+    if "input_features" in made and made["input_features"].dim() == 3 and _time_axis(request) == 1:
         return torch.ones(request.batch, made["input_features"].shape[_time_axis(request)], dtype=torch.long)
     return None
 
@@ -605,6 +608,21 @@ def _input_values(request: Request, made: dict[str, Tensor]) -> Tensor:
     return request.noise("input_values", request.batch, samples)
 
 
+def _sound_frames(request: Request) -> int:
+    """Returns how many frames the configured convolutions make of the samples."""
+    frames = request.size("samples", SAMPLES)
+    for kernel, stride in zip(
+        _first(request.config, "conv_kernel"), _first(request.config, "conv_stride"), strict=True
+    ):
+        frames = (frames - kernel) // stride + 1
+    return frames
+
+
+def _queries(request: Request, made: dict[str, Tensor]) -> Tensor:
+    width = int(_first(request.config, "hidden_size") or 32)
+    return request.noise("query_embeds", request.batch, 8, width)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The table, and the order in which what depends on other inputs is made.
 
@@ -633,6 +651,7 @@ MAKERS: dict[str, Maker] = {
     "entity_end_positions": _entity_edge(2),
     "image_embeds_position_mask": _image_positions,
     "codebook_idx": lambda request, made: torch.tensor(int(getattr(request.config, "n_codes_total", 2)) - 1),
+    "query_embeds": _queries,
     "decoder_input_ids": _decoder_input_ids,
     "decoder_attention_mask": _like("decoder_input_ids", 1),
 }
@@ -649,7 +668,8 @@ def make_labels(request: Request, made: Mapping[str, Tensor]) -> dict[str, Tenso
     parameters = request.parameters
     if "return_loss" in parameters:
         found["return_loss"] = torch.tensor(True)
-    if "labels" in parameters and (labels := _labels(request, made)) is not None:
+    wanted = "labels" in parameters and request.options.get("labels", True) is not None
+    if wanted and (labels := _labels(request, made)) is not None:
         found["labels"] = labels
     length = made["input_ids"].shape[-1] if "input_ids" in made else 1
     for name in ("start_positions", "end_positions"):
@@ -682,7 +702,9 @@ def _labels(request: Request, made: Mapping[str, Tensor]) -> Tensor | None:
     if name.endswith("ForPreTraining") and "electra" in type(request.config).__name__.lower():
         return request.integers("labels", 0, 2, *made["input_ids"].shape)
     if name.endswith("ForAudioFrameClassification"):
-        return None
+        return torch.nn.functional.one_hot(
+            request.integers("labels", 0, classes, batch, _sound_frames(request)), classes
+        )
     if "Classification" in name or name.endswith(("NextSentencePrediction", "XVector")):
         return request.integers("labels", 0, classes, batch)
     decoder = made.get("decoder_input_ids", made.get("input_ids"))

@@ -345,9 +345,9 @@ RULES: dict[str, Callable[[int, Node], int]] = {
 
 
 def _apply(meaning: str, value: Any, node: Node) -> Any:
-    """Applies a meaning's rule to a number, or to each number of a list, keeping its shape and type."""
+    """Applies a meaning's rule to a number, or to each number of a list; tuples become lists, as in a checkpoint."""
     if isinstance(value, (list, tuple)):
-        return type(value)(_apply(meaning, item, node) for item in value)
+        return [_apply(meaning, item, node) for item in value]
     return RULES[meaning](value, node) if _is_integer(value) else value
 
 
@@ -362,12 +362,12 @@ def _shrink_node(full: Any, declared: Mapping[str, Any], scale: Scale) -> Any:
     node = Node(old=old, scale=scale, layers=_layer_count(old, declared))
     for name, value in old.items():
         meaning = meaning_of(name)
-        node.new[name] = _apply(meaning, value, node) if meaning in RULES else value
+        node.new[name] = _apply(meaning if meaning in RULES else "keep", value, node)
     fixed = {name: value for name, value in declared.items() if name not in subs}
     node.new.update(fixed)
     for dependent in DEPENDENTS:
         node.new.update({name: value for name, value in dependent(node).items() if name not in fixed})
-    for from_parts in (_image_tokens, _tile_sizes, _open_placeholders):
+    for from_parts in (_image_tokens, _tile_sizes, _open_placeholders, _start_token):
         node.new.update({name: value for name, value in from_parts(node, full, subs).items() if name not in fixed})
     return _rebuild(full, node, subs, fixed)
 
@@ -402,10 +402,15 @@ def _layer_lists(node: Node) -> dict[str, Any]:
             found[name] = "".join(cycle) if isinstance(value, str) else cycle
         elif meaning == "layer_pairs":
             found[name] = [[list(kind), max(1, node.layers // len(kind))] for kind, _ in value]
-        elif meaning != "stages" and isinstance(value, list) and len(value) in depths and len(value) > node.layers:
+        elif (
+            meaning != "stages"
+            and isinstance(value, (list, tuple))
+            and len(value) in depths
+            and len(value) > node.layers
+        ):
             found[name] = node.new[name][: node.layers]
         elif meaning == "layer_index" and isinstance(value, (list, tuple)):
-            found[name] = type(value)(dict.fromkeys(node.new[name]))
+            found[name] = list(dict.fromkeys(node.new[name]))
     return found
 
 
@@ -418,6 +423,13 @@ def _head_widths(node: Node) -> dict[str, Any]:
                 if heads * head_width == width and heads > 1:
                     found.setdefault(name, node.new[width_name] // node.new[heads_name])
     return found
+
+
+def _patch_strides(node: Node) -> dict[str, Any]:
+    """Keeps strides equal to the patch where they were."""
+    old, new = node.old.get("patch_size"), node.new.get("patch_size")
+    names = [name for name, value in node.old.items() if name.endswith("stride") and value == old]
+    return {name: new for name in names if _is_integer(old)}
 
 
 def _state_space_heads(node: Node) -> dict[str, Any]:
@@ -480,6 +492,7 @@ def _padding(node: Node) -> dict[str, Any]:
 DEPENDENTS: tuple[Callable[[Node], dict[str, Any]], ...] = (
     _layer_lists,
     _head_widths,
+    _patch_strides,
     _state_space_heads,
     _rotary_sections,
     _special_tokens,
@@ -514,6 +527,14 @@ def _open_placeholders(node: Node, full: Any, subs: Mapping[str, Any]) -> dict[s
     return {name: free for name in names if node.old[name] is None}
 
 
+def _start_token(node: Node, full: Any, subs: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives an encoder-decoder whose class names no start token its padding token, as T5's checkpoints do."""
+    if not full.is_encoder_decoder or "vocab_size" not in node.new:
+        return {}
+    known = getattr(full, "decoder_start_token_id", None) is not None or node.new.get("bos_token_id") is not None
+    return {} if known else {"decoder_start_token_id": node.new.get("pad_token_id") or 0}
+
+
 def patch_count(config: Any) -> int:
     """Returns the number of patches of a picture under a vision configuration, or 0 if it has none."""
     image = list(_integers(getattr(config, "image_size", None)))
@@ -538,7 +559,7 @@ def _rebuild(full: Any, node: Node, subs: Mapping[str, Any], fixed: Mapping[str,
         for name, value in node.new.items()
         if name in fixed
         or name in always
-        or (value is not None and node.old[name] is None)
+        or (value is not None and node.old.get(name) is None)
         or (defaults.get(name) is not None and value != defaults.get(name))
     }
     first = _construct(cls, given, subs)
