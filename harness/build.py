@@ -89,8 +89,8 @@ def model_classes(spec: Spec) -> list[type[PreTrainedModel]]:
 
 
 def _is_concrete(cls: type[Any]) -> bool:
-    """Returns whether a class is a model that can be made: not an abstract `XPreTrainedModel`."""
-    return issubclass(cls, PreTrainedModel) and not cls.__name__.endswith(("PreTrainedModel", "PretrainedModel"))
+    """Returns whether a class is a model that can be made: not an abstract `XPreTrainedModel` or `PretrainedX`."""
+    return issubclass(cls, PreTrainedModel) and "pretrained" not in cls.__name__.lower()
 
 
 def main_class(spec: Spec) -> type[PreTrainedModel]:

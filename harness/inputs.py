@@ -26,8 +26,8 @@ SEQUENCE = 13
 DECODER_SEQUENCE = 9
 CHOICES = 3
 ENTITIES = 3
-SAMPLES = 4000
-"""Samples of sound a row: a quarter of a second at 16 kHz, 12 frames of a usual feature extractor."""
+SAMPLES = 6400
+"""Samples of sound a row: 0.4 seconds at 16 kHz, 19 frames of a usual feature extractor."""
 
 FRAMES = 64
 """Frames of a spectrogram where no configuration says how many."""
@@ -295,7 +295,9 @@ MODALITIES: dict[str, tuple[str, ...]] = {
 
 def _ends(request: Request) -> bool:
     """Returns whether rows end with the end token: encoders read whole texts, some find the end to pool there."""
-    return request.category in ("encoder", "encoder_decoder") or hasattr(request.cls, "get_text_features")
+    if request.category in ("encoder", "encoder_decoder"):
+        return True
+    return request.category != "decoder" and not request.cls.can_generate()
 
 
 def _end_token(config: Any) -> int | None:
@@ -532,6 +534,13 @@ def _pixel_values_videos(request: Request, made: dict[str, Tensor]) -> Tensor | 
     return _picture(request, "pixel_values_videos", request.batch, request.size("video_frames", int(frames)))
 
 
+def _condition(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """A picture as the condition, where text is not."""
+    if "input_ids" in request.parameters:
+        return None
+    return _picture(request, "conditional_pixel_values", request.batch)
+
+
 def _masked_patches(request: Request, made: dict[str, Tensor]) -> Tensor | None:
     """Masks a random half of the patches where that is what the class learns from."""
     if not request.cls.__name__.endswith(("ForMaskedImageModeling", "ForPreTraining")):
@@ -623,6 +632,14 @@ def _queries(request: Request, made: dict[str, Tensor]) -> Tensor:
     return request.noise("query_embeds", request.batch, 8, width)
 
 
+def _encoder_states(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """What queries look at; models that can do without are given none."""
+    width = _first(request.config, "encoder_hidden_size")
+    if "query_embeds" not in made or width is None:
+        return None
+    return request.noise("encoder_hidden_states", request.batch, 5, int(width))
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The table, and the order in which what depends on other inputs is made.
 
@@ -631,7 +648,7 @@ Maker = Callable[[Request, dict[str, Tensor]], "Tensor | None"]
 MAKERS: dict[str, Maker] = {
     "pixel_values": _pixel_values,
     "pixel_values_videos": _pixel_values_videos,
-    "conditional_pixel_values": lambda request, made: _picture(request, "conditional_pixel_values", request.batch),
+    "conditional_pixel_values": _condition,
     "input_features": _input_features,
     "input_values": _input_values,
     "image_sizes": _image_sizes,
@@ -652,6 +669,7 @@ MAKERS: dict[str, Maker] = {
     "image_embeds_position_mask": _image_positions,
     "codebook_idx": lambda request, made: torch.tensor(int(getattr(request.config, "n_codes_total", 2)) - 1),
     "query_embeds": _queries,
+    "encoder_hidden_states": _encoder_states,
     "decoder_input_ids": _decoder_input_ids,
     "decoder_attention_mask": _like("decoder_input_ids", 1),
 }
