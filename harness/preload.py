@@ -8,13 +8,50 @@ from __future__ import annotations
 
 import gc
 import importlib
+import pkgutil
 import sys
 
 from harness.reporter import HarnessFault
 
-HARNESS = ("harness.spec", "harness.verdict", "harness.reporter")
+LIBRARIES = (
+    "numpy.random",
+    "torch",
+    "pytest",
+    "safetensors.torch",
+    # What transformers loads only when a model is built: five CPU seconds that each cell would pay.
+    "transformers.modeling_utils",
+    "transformers.modeling_layers",
+    "transformers.masking_utils",
+    "transformers.generation.utils",
+    "transformers.models.auto.modeling_auto",
+)
 
-LIBRARIES = ("numpy", "torch", "pytest", "safetensors.torch", "transformers")
+PROGRAMS = ("live", "worker")
+"""Modules of the harness that are entries, not parts of a run."""
+
+MOCK = ("harness.cell",)
+
+
+_FIX = {
+    True: "; the lock file and what was fetched disagree: fetch the environment anew (bazel sync --configure)",
+    False: "; the harness is broken, or a file of it is missing from //harness:core",
+}
+
+
+def _blame(name: str) -> str:
+    return f"the environment lacks {name} or has it broken" if name in LIBRARIES else f"{name} cannot be loaded"
+
+
+def modules(*, mock: bool) -> list[str]:
+    """Returns what to import, in order: libraries, then all of the harness that is not one category's."""
+    if mock:
+        return list(MOCK)
+    found = sorted(module.name for module in pkgutil.iter_modules(importlib.import_module("harness").__path__))
+    return [
+        *LIBRARIES,
+        *(f"harness.{name}" for name in found if name not in PROGRAMS and name != "checks"),
+        "harness.runtimes.eager",
+    ]
 
 
 def preload(*, mock: bool) -> None:
@@ -26,14 +63,11 @@ def preload(*, mock: bool) -> None:
     Raises:
       HarnessFault: a module is missing or broken; the text names it and the fix.
     """
-    for name in HARNESS if mock else (*LIBRARIES, *HARNESS):
+    for name in modules(mock=mock):
         try:
             importlib.import_module(name)
         except Exception as error:
-            raise HarnessFault(
-                f"the environment lacks {name} or has it broken ({type(error).__name__}: {error}); the lock file and "
-                "what was fetched disagree: fetch it anew (bazel sync, or remove the output base's external folder)"
-            ) from error
+            raise HarnessFault(f"{_blame(name)} ({type(error).__name__}: {error}){_FIX[name in LIBRARIES]}") from error
     slices = sorted({name.split(".")[2] for name in sys.modules if name.startswith("transformers.models.")} - {"auto"})
     if slices:
         raise HarnessFault(f"harness/preload.py loads model folders, which are not every cell's: {', '.join(slices)}")

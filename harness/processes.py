@@ -13,6 +13,9 @@ import signal
 import time
 from pathlib import Path
 
+HANDLED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
+"""The signals that a parent of runs has handlers for."""
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _FORKED_WITHOUT_EXEC = 0x40
@@ -43,11 +46,11 @@ def die_with_parent(parent: int, signum: signal.Signals) -> None:
 
 
 def fork() -> int:
-    """Forks as `os.fork` does, with every signal blocked in the child until it calls `unblock_signals`.
+    """Forks as `os.fork` does, with `HANDLED` signals blocked in the child until it calls `unblock_signals`.
 
     So no signal meant for the child runs a handler of the parent's in it.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
     pid = -1
     try:
         pid = os.fork()
