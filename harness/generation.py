@@ -125,8 +125,9 @@ def pad(
 ) -> dict[str, Tensor]:
     """Returns `inputs` with `count` padding tokens added to every row, masked out.
 
-    Everything else that runs along the tokens (token types, boxes, …) is padded with zeros. Position ids are
-    given where the model takes them, by the rule of `positions_of`.
+    Everything else that runs along the tokens (token types, boxes, …) is padded with zeros. Behind left padding,
+    position ids are given where the model takes them, by the rule of `positions_of`; before right padding every
+    token is where it was.
 
     Args:
       side: `left` or `right`.
@@ -148,7 +149,7 @@ def pad(
     out[stream.tokens] = extend(tokens, pad_token(cell))
     out[stream.mask] = extend(mask, 0)
     out.pop(stream.positions, None)
-    if takes(cell, stream.positions):
+    if side == "left" and takes(cell, stream.positions):
         out[stream.positions] = positions_of(out[stream.mask])
     return out
 

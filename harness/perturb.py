@@ -32,7 +32,7 @@ def perturbed(cell: Cell, inputs: dict[str, Tensor], name: str) -> dict[str, Ten
     elif name.endswith("input_ids") or name == "input_ids":
         after = _other_tokens(cell, value)
     elif name.endswith("mask") or value.dtype is torch.bool or name == "bool_masked_pos":
-        after = _dropped(value)
+        after = _dropped(value, sound="input_ids" not in inputs and name == "attention_mask")
     elif name == "bbox":
         after = _moved_boxes(value)
     else:
@@ -59,9 +59,15 @@ def _other_tokens(cell: Cell, value: Tensor) -> Tensor:
     return with_token(cell, flat, plain[len(plain) // 2]).reshape(value.shape)
 
 
-def _dropped(value: Tensor) -> Tensor:
-    """Inverts one inner element of each row of a mask, but keeps at least one element of the row set."""
+def _dropped(value: Tensor, *, sound: bool) -> Tensor:
+    """Inverts one inner element of each row of a mask; where it lies over sound, drops the last quarter of each row.
+
+    One sample dropped is less than one frame of sound: a model that counts frames does not see it.
+    """
     flat = value.reshape(value.shape[0], -1).clone()
+    if sound:
+        flat[:, -(flat.shape[1] // 4) :] = 0
+        return flat.reshape(value.shape)
     column = flat.shape[1] // 2
     flat[:, column] = (flat[:, column] == 0).to(flat.dtype)
     return flat.reshape(value.shape)

@@ -44,12 +44,15 @@ def _tokens(inputs: Mapping[str, Tensor], decoder: bool) -> int | None:
     return int(inputs[name].shape[-1]) if name in inputs else None
 
 
-def documented_shapes(class_name: str, config: Any, inputs: Mapping[str, Tensor]) -> dict[str, Shape]:
+def documented_shapes(
+    class_name: str, config: Any, inputs: Mapping[str, Tensor], *, contrastive: bool = False
+) -> dict[str, Shape]:
     """Returns the shape of each output that the documentation promises for a class, by the output's name.
 
     Args:
       class_name: for example `BertForTokenClassification`.
       inputs: the inputs of the forward, without labels.
+      contrastive: whether the class compares texts with images.
     """
     shapes: dict[str, Shape] = {}
     batch = batch_size(inputs)
@@ -73,15 +76,15 @@ def documented_shapes(class_name: str, config: Any, inputs: Mapping[str, Tensor]
     elif class_name.endswith("ForMaskedImageModeling") and "pixel_values" in inputs:
         shapes["reconstruction"] = tuple(inputs["pixel_values"].shape)
     elif class_name.endswith("ForQuestionAnswering"):
-        shapes["start_logits"] = shapes["end_logits"] = (batch, _tokens(inputs, decoder=False))
+        shapes["start_logits"] = shapes["end_logits"] = (batch, tokens)
     elif class_name.endswith(_LANGUAGE):
         shapes["logits"] = shapes["prediction_logits"] = (batch, tokens, vocabulary)
-    rows = int(inputs["input_ids"].shape[0]) if "input_ids" in inputs else None
-    images = int(inputs["pixel_values"].shape[0]) if "pixel_values" in inputs else None
-    if "pixel_values" in inputs and "input_ids" in inputs:
+    if contrastive:
+        rows, images = int(inputs["input_ids"].shape[0]), int(inputs["pixel_values"].shape[0])
         projection = _attribute(config, "projection_dim")
-        shapes["logits_per_image"], shapes["logits_per_text"] = (images, rows), (rows, images)
-        shapes["text_embeds"], shapes["image_embeds"] = (None, projection), (images, projection)
+        shapes["logits_per_image"] = shapes["logits_per_video"] = (images, rows)
+        shapes["logits_per_text"] = (rows, images)
+        shapes["image_embeds"] = shapes["video_embeds"] = (images, projection)
     return shapes
 
 

@@ -6,7 +6,7 @@ A parameter without gradient that no rule covers is a dead parameter.
 from __future__ import annotations
 
 import fnmatch
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.cell import Cell
@@ -14,12 +14,31 @@ if TYPE_CHECKING:
 
 def reason_unused(cell: Cell, name: str) -> str | None:
     """Returns why the parameter `name` of the main class gets no gradient by design, or None."""
-    for pattern, reason in _rules(cell).items():
+    for pattern, reason in _rules(cell.model_class.__name__, cell.config).items():
         if fnmatch.fnmatchcase(name, pattern):
             return reason
     return None
 
 
-def _rules(cell: Cell) -> dict[str, str]:
-    """Returns the patterns of parameter names that this cell's config leaves unused, with the reason of each."""
-    return {"*masked_spec_embed": "replaces masked time steps, which only training with SpecAugment has"}
+def _rules(class_name: str, config: Any) -> dict[str, str]:
+    """Returns the patterns of parameter names that a class and its config leave unused, with the reason of each."""
+    rules = {"*masked_spec_embed": "replaces masked time steps, which only training with SpecAugment has"}
+    if class_name.endswith("ForMaskedLM"):
+        rules["*.pooler.dense.*"] = "the base model is built with its pooler, and this head reads the tokens alone"
+    if class_name == "CLIPSegForImageSegmentation":
+        rules["clip.*"] = "the CLIP inside is frozen: forward runs it under torch.no_grad (modeling_clipseg.py)"
+    rules |= _behind_the_selected_layer(config)
+    return rules
+
+
+def _behind_the_selected_layer(config: Any) -> dict[str, str]:
+    """Returns the rules of vision towers that are read at an inner layer (`vision_feature_layer`, LLaVA)."""
+    selected = getattr(config, "vision_feature_layer", None)
+    layers = getattr(getattr(config, "vision_config", None), "num_hidden_layers", None)
+    if selected is None or layers is None:
+        return {}
+    chosen = selected if isinstance(selected, (list, tuple)) else [selected]
+    last = max(index if index >= 0 else layers + 1 + index for index in chosen)
+    reason = f"the tower is read at its hidden state {last} of {layers} (vision_feature_layer={selected})"
+    rules = {f"*_tower.*layers.{index}.*": reason for index in range(last, layers)}
+    return {**rules, "*_tower.*post_layernorm.*": reason}

@@ -5,7 +5,6 @@ What a category has of its own (causality, padding, pixels, samples) is in the m
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import tempfile
@@ -118,7 +117,8 @@ def test_forward_is_finite_with_documented_shapes(cell: Cell, outputs: dict[str,
 def _assert_documented(
     cell: Cell, model: PreTrainedModel, inputs: dict[str, Tensor], outputs: dict[str, Tensor]
 ) -> None:
-    documented = documented_shapes(type(model).__name__, model.config, inputs)
+    contrastive = "logits_per_text" in outputs
+    documented = documented_shapes(type(model).__name__, model.config, inputs, contrastive=contrastive)
     rows = batch_size(inputs)
     for name, tensor in outputs.items():
         assert_finite(name, tensor)
@@ -343,8 +343,7 @@ def test_attention_implementations_agree(cell: Cell) -> None:
     """Finds an attention implementation with another mask, scale or bias than its sibling."""
     current = cell.model.config._attn_implementation
     other = "eager" if current != "eager" else "sdpa"
-    model = copy.deepcopy(cell.model)
-    model.set_attn_implementation(other)
+    model = cell.fresh_model(attention=other)
     assert model.config._attn_implementation == other, f"the model stays at {current} when {other} attention is set"
     inputs, kept = _ragged(cell)
     expected = cell.tensors(cell.forward(inputs=inputs))
