@@ -1,8 +1,8 @@
-"""What a copy of transformers holds, read from its sources without importing it: models, configs, and what reaches what.
+"""What a copy of transformers holds, read from its sources and never imported: models, configs, and what reaches what.
 
-The repository rule makes the slices and the inventory from it, and a cell of `mock` its checks of a declaration. Imports
-and model classes are found by regular expression (25 MB of source in a fraction of a second), configs in the syntax tree.
-What a model really loads is for a cell to see.
+The repository rule makes the slices and the inventory from it, and a cell of `mock` its checks of a declaration.
+Imports and model classes are found by regular expression (25 MB of source in a fraction of a second), configs in the
+syntax tree. What a model really loads is for a cell to see.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +70,14 @@ class Folder:
       model_types: every model type that `auto` resolves to this folder.
       configs: its config classes by name.
       classes: its public model classes that can be built: those of `__all__` without the abstract bases.
-      reaches: the other folders that its code imports, or that its configs name as a default.
+      imports: the other folders that its code imports.
+      reaches: those, and the folders whose models its configs name as a default.
     """
 
     model_types: tuple[str, ...]
     configs: Mapping[str, Config]
     classes: tuple[str, ...]
+    imports: tuple[str, ...]
     reaches: tuple[str, ...]
 
 
@@ -85,19 +87,29 @@ class Inventory:
 
     folders: Mapping[str, Folder]
 
-    def closure(self, folder: str) -> tuple[str, ...]:
-        """Returns `folder` and every folder that it reaches, directly or not, sorted; `auto` is left out.
+    def core(self) -> tuple[str, ...]:
+        """Returns the folders that `auto` imports, directly or not, sorted: any model may load their configs by it."""
+        return self._closure("auto", lambda folder: folder.imports)
 
-        `auto` belongs to the core, since every model may use it.
+    def closure(self, folder: str) -> tuple[str, ...]:
+        """Returns `folder` and every folder that it reaches, directly or not, sorted; of `auto` its `core`.
+
+        `auto` itself belongs to no slice, and what it reaches by name to none but those that name it too.
         """
+        if folder == "auto":
+            return self.core()
+        return tuple(sorted({folder, *self._closure(folder, lambda found: found.reaches)}))
+
+    def _closure(self, start: str, step: Callable[[Folder], tuple[str, ...]]) -> tuple[str, ...]:
+        """Returns what `step` leads to from `start`, without `start`, never through `auto`."""
         found: set[str] = set()
-        pending = [folder]
+        pending = list(step(self.folders[start]))
         while pending:
             name = pending.pop()
             if name not in found and name != "auto":
                 found.add(name)
-                pending += self.folders[name].reaches
-        return tuple(sorted(found))
+                pending += step(self.folders[name])
+        return tuple(sorted(found - {start}))
 
 
 def scan(package: Path) -> Inventory:
@@ -205,15 +217,24 @@ def _folder(
     bases: Mapping[str, tuple[str, ...]],
 ) -> Folder:
     """Returns the folder of `source`, given which folder owns each class and what each class inherits from."""
-    reached = {folder for folder in source.imports if folder in types.folders}
+    imported = {folder for folder in source.imports if folder in types.folders}
+    reached = set(imported)
     reached |= {types.folder(model_type) for model_type in source.default_types if types.folder(model_type)}
     own = types.of_folder.get(name, {})
     # An alias has no config of its own: `auto` takes the class of the folder that defines it.
     reached |= {owners[config] for config in own.values() if config in owners}
     classes = [
-        each for each in dict.fromkeys(source.public) if not each.endswith(_MODEL) and _is_model(each, bases, frozenset())
+        each
+        for each in dict.fromkeys(source.public)
+        if not each.endswith(_MODEL) and _is_model(each, bases, frozenset())
     ]
-    return Folder(tuple(sorted(own)), source.configs, tuple(sorted(classes)), tuple(sorted(reached - {name})))
+    return Folder(
+        model_types=tuple(sorted(own)),
+        configs=source.configs,
+        classes=tuple(sorted(classes)),
+        imports=tuple(sorted(imported - {name})),
+        reaches=tuple(sorted(reached - {name})),
+    )
 
 
 def _is_model(name: str, bases: Mapping[str, tuple[str, ...]], seen: frozenset[str]) -> bool:
@@ -315,7 +336,7 @@ def _configs(package: Path, path: Path) -> dict[str, Config]:
 
 
 def _ancestry(package: Path, path: Path, name: str) -> Iterator[_ConfigClass]:
-    """Yields the class `name` of the module at `path` and all that it inherits from within transformers, nearest first."""
+    """Yields the class `name` of the module at `path` and what it inherits from within transformers, nearest first."""
     module = _module(package, path)
     if name in module.classes:
         found = module.classes[name]
@@ -327,7 +348,7 @@ def _ancestry(package: Path, path: Path, name: str) -> Iterator[_ConfigClass]:
         yield from _ancestry(package, *module.imports[name])
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _module(package: Path, path: Path) -> _Module:
     """Returns the module at `path`; an empty one if there is no such file."""
     if not path.is_file():
@@ -345,7 +366,7 @@ def _module(package: Path, path: Path) -> _Module:
 
 
 def _config_class(node: ast.ClassDef) -> _ConfigClass:
-    """Returns what the class says of itself: fields as annotations, constructor arguments, setters, or popped keywords."""
+    """Returns what the class says of itself; its fields are annotations, arguments, setters or popped keywords."""
     model_type: str | None = None
     fields: list[str] = []
     sub_configs: dict[str, str] = {}
@@ -392,7 +413,9 @@ def _sub_configs(value: ast.Dict) -> dict[str, str]:
             case ast.Call(keywords=keywords):
                 given = {keyword.arg: keyword.value for keyword in keywords}
                 default = given.get("model_type", given.get("config_class"))
-                found[key.value] = str(default.value) if isinstance(default, ast.Constant) else ast.unparse(default or spec)
+                found[key.value] = (
+                    str(default.value) if isinstance(default, ast.Constant) else ast.unparse(default or spec)
+                )
     return found
 
 
@@ -406,14 +429,15 @@ def _keywords(function: ast.FunctionDef) -> list[str]:
     for node in ast.walk(function):
         match node:
             case ast.Call(
-                func=ast.Attribute(value=ast.Name(id="kwargs"), attr="pop" | "get"), args=[ast.Constant(value=str(key)), *_]
+                func=ast.Attribute(value=ast.Name(id="kwargs"), attr="pop" | "get"),
+                args=[ast.Constant(value=str(key)), *_],
             ):
                 names.append(key)
     return names
 
 
 def to_json(inventory: Inventory) -> dict[str, Any]:
-    """Returns the inventory as `inventory.json` holds it: an entry for each folder, with the closure as `slices`."""
+    """Returns the inventory as `inventory.json` holds it: an entry for each folder, its closure as `slices`."""
     return {
         name: {
             "classes": list(folder.classes),

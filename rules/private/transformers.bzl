@@ -16,6 +16,9 @@ exports_files([
 
 _UNUSED = {unused}
 
+# Folders that `auto` imports. Any model may load their configs, through `auto`; the rest of them is their own slices'.
+_CORE = INVENTORY["auto"].slices
+
 # What every model needs: all but the model folders, and `auto`, through which any model may reach another.
 filegroup(
     name = "core",
@@ -30,7 +33,12 @@ filegroup(
         [
             "transformers/models/auto/**",
             "transformers/models/__pycache__/*",
+        ] + [
+            "transformers/models/{{}}/{{}}".format(folder, file)
+            for folder in _CORE
+            for file in ["__init__.py", "configuration_*.py", "__pycache__/__init__.*", "__pycache__/configuration_*"]
         ],
+        allow_empty = True,
         exclude = _UNUSED,
     ),
 )
@@ -52,7 +60,7 @@ filegroup(
         name = folder,
         files = [each + ".files" for each in entry.slices],
         folder = folder,
-        folders = entry.slices,
+        folders = depset(entry.slices + _CORE).to_list(),
     )
     for folder, entry in INVENTORY.items()
 ]

@@ -1,7 +1,8 @@
 """Fetches the wheels of a lock with pip and lays them out as one directory, byte for byte the same on every machine.
 
-The repository rules run it, from the root of the workspace: `python -m toolchains.environments.fetch`. pip only downloads and checks the hashes (with the user's
-own index settings); unpacking a wheel is unzipping it, and doing that here leaves out what pip would add of this machine.
+The repository rules run it, from the workspace's root: `python -m toolchains.environments.fetch`. pip only downloads
+and checks the hashes, with the user's own index settings; unpacking a wheel is unzipping it, and doing that here leaves
+out what pip would add of this machine.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import errno
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -38,6 +38,7 @@ UNUSED = (
 # Modules a compiling process takes in one go; fixed, because it shapes the bytes (see precompile.py).
 BATCH = 200
 
+_DISK_FULL = "the disk is full: make room for about 2 GB under Bazel's output root (`bazel info output_base`)"
 _NO_NETWORK = re.compile(
     r"NewConnectionError|ConnectTimeout|ReadTimeout|Read timed out|ProxyError|ConnectionResetError|SSLError"
     r"|Temporary failure in name resolution|Name or service not known|Network is unreachable|Connection refused"
@@ -63,8 +64,25 @@ def download(environment: str, pins: Sequence[locks.Pin], folder: Path) -> list[
     """
     requirements = folder / "requirements.txt"
     requirements.write_text("".join(f"{pin.name}=={pin.version} --hash=sha256:{pin.sha256}\n" for pin in pins))
-    command = [sys.executable, "-P", "-m", "pip", "download", "--require-hashes", "--no-deps", "--only-binary=:all:"]
-    command += ["--no-input", "--disable-pip-version-check", f"--dest={folder}", f"--requirement={requirements}"]
+    command = [
+        sys.executable,
+        "-E",
+        "-P",
+        "-m",
+        "pip",
+        "download",
+        "--require-hashes",
+        "--no-deps",
+        "--only-binary=:all:",
+    ]
+    # --verbose: without it, and without retries, pip does not say that an index could not be reached.
+    command += [
+        "--verbose",
+        "--no-input",
+        "--disable-pip-version-check",
+        f"--dest={folder}",
+        f"--requirement={requirements}",
+    ]
     # pip unpacks nothing here, but buffers downloads in its temporary folder: keep them on the disk that has the room.
     settings = {**os.environ, "TMPDIR": str(folder), "PIP_REQUIRE_VIRTUALENV": "0"}
     finished = subprocess.run(
@@ -74,7 +92,9 @@ def download(environment: str, pins: Sequence[locks.Pin], folder: Path) -> list[
         raise FetchError(explain(finished.stdout, environment))
     wheels = sorted(folder.glob("*.whl"))
     if len(wheels) != len(pins):
-        raise FetchError(f"pip downloaded {len(wheels)} wheels for {len(pins)} packages of the lock:\n{finished.stdout}")
+        raise FetchError(
+            f"pip downloaded {len(wheels)} wheels for {len(pins)} packages of the lock:\n{finished.stdout}"
+        )
     return wheels
 
 
@@ -83,9 +103,12 @@ def explain(output: str, environment: str) -> str:
     relock = locks.relock_command(environment)
     tag = locks.interpreter_tag()
     if "No module named pip" in output:
-        return f"{sys.executable} has no pip: install it (`{sys.executable} -m ensurepip`, or your system's package python3-pip)"
+        return (
+            f"{sys.executable} has no pip: install it "
+            f"(`{sys.executable} -m ensurepip`, or your system's package python3-pip)"
+        )
     if "[Errno 28]" in output or "No space left on device" in output:
-        return "the disk is full: make room for about 2 GB under Bazel's output root (`bazel info output_base`)"
+        return _DISK_FULL
     if mismatch := _HASH_MISMATCH.search(output):
         return (
             f"{mismatch['name']} {mismatch['version']}: the index has a wheel with sha256 {mismatch['got']}, the lock "
@@ -111,7 +134,7 @@ def _no_wheel(requirement: str, tag: str, relock: str) -> str:
         )
     else:
         hint = f"configure an index that has it (`python3 -m pip config list` shows yours), or relock with `{relock}`"
-    offline = " (pip is set to use no index, only its find-links)" if os.environ.get("PIP_NO_INDEX") else ""
+    offline = " (and PIP_NO_INDEX limits it to its find-links)" if os.environ.get("PIP_NO_INDEX") else ""
     return f"{requirement}: no wheel for {tag} on the indexes that pip is set to use{offline}; {hint}"
 
 
@@ -163,7 +186,7 @@ def _installed_path(member: str) -> str | None:
 
 
 def precompile(site: Path, paths: Iterable[str], mode: str) -> dict[str, str]:
-    """Compiles the modules among `paths` with PEP 552's `mode`; returns the sha256 of each `.pyc` by its relative path."""
+    """Compiles the modules among `paths` with PEP 552's `mode`; returns the sha256 of each `.pyc` by its path."""
     modules = sorted(path for path in paths if path.endswith(".py"))
     batches = [modules[start : start + BATCH] for start in range(0, len(modules), BATCH)]
     command = [sys.executable, "-I", "-S", "-B", str(Path(__file__).with_name("precompile.py")), str(site), mode]
@@ -185,28 +208,28 @@ def fetch(lock: Path, only: Sequence[str], without: Sequence[str], site: Path, m
     The manifest has one line a file, `<sha256>  <path>`, sorted by path: it changes when and only when the site does.
 
     Raises:
-      FetchError, locks.LockError: nothing was made, and `site` and `manifest` do not exist.
+      FetchError, locks.LockError: nothing was made.
     """
     pins = locks.parse(lock)
     for name in [*only, *without]:
         if name not in pins:
             raise FetchError(f"{lock}: no package {name} in it")
     chosen = [pin for pin in pins.values() if pin.name not in without and (not only or pin.name in only)]
-    site.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=site.parent, prefix="wheels-") as scratch:
+    with tempfile.TemporaryDirectory(dir=manifest.parent, prefix="fetch-") as scratch:
+        wheels, staged = Path(scratch, "wheels"), Path(scratch, "site")
+        wheels.mkdir()
+        staged.mkdir()
         try:
-            digests = unpack(download(lock.parent.name, chosen, Path(scratch)), site)
-            digests |= precompile(site, digests, mode)
-            manifest.write_text("".join(f"{digests[path]}  {path}\n" for path in sorted(digests)), encoding="utf-8")
+            digests = unpack(download(lock.parent.name, chosen, wheels), staged)
+            digests |= precompile(staged, digests, mode)
         except OSError as error:
-            shutil.rmtree(site)
-            manifest.unlink(missing_ok=True)
             if error.errno == errno.ENOSPC:
-                raise FetchError(explain("[Errno 28]", lock.parent.name)) from None
+                raise FetchError(_DISK_FULL) from None
             raise
-        except FetchError:
-            shutil.rmtree(site)
-            raise
+        site.mkdir(parents=True, exist_ok=True)
+        for entry in staged.iterdir():
+            entry.rename(site / entry.name)
+    manifest.write_text("".join(f"{digests[path]}  {path}\n" for path in sorted(digests)), encoding="utf-8")
 
 
 def main(arguments: list[str]) -> int:
@@ -214,13 +237,17 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="fetch", description=__doc__)
     parser.add_argument("--lock", type=Path, required=True, help="lock file; its folder's name is the environment's")
     parser.add_argument("--only", action="append", default=[], metavar="PACKAGE", help="fetch this one (repeatable)")
-    parser.add_argument("--without", action="append", default=[], metavar="PACKAGE", help="leave this one out (repeatable)")
-    parser.add_argument("--site", type=Path, required=True, help="directory to make")
-    parser.add_argument("--manifest", type=Path, required=True, help="file to write")
+    parser.add_argument(
+        "--without", action="append", default=[], metavar="PACKAGE", help="leave this one out (repeatable)"
+    )
+    parser.add_argument("--site", type=Path, required=True, help="directory to make, or an existing one to add to")
+    parser.add_argument(
+        "--manifest", type=Path, required=True, help="file to write; downloads go beside it for a while"
+    )
     parser.add_argument("--pyc", choices=["unchecked-hash", "checked-hash"], required=True, help="PEP 552 invalidation")
     options = parser.parse_args(arguments)
     try:
-        fetch(options.lock, options.only, options.without, options.site.absolute(), options.manifest, options.pyc)
+        fetch(options.lock, options.only, options.without, options.site, options.manifest, options.pyc)
     except (FetchError, locks.LockError) as error:
         print(f"{options.lock.parent.name}: {error}", file=sys.stderr)
         return 1

@@ -33,7 +33,7 @@ class Pin:
 
 
 def interpreter_tag() -> str:
-    """Returns the tag of the running interpreter and platform, the stem of its lock's file name: `cp311-linux_x86_64`."""
+    """Returns the tag of the running interpreter and platform, by which its locks are named: `cp311-linux_x86_64`."""
     system = _SYSTEMS.get(sys.platform, sys.platform)
     return f"cp{sys.version_info.major}{sys.version_info.minor}-{system}_{platform.machine().lower()}"
 
@@ -98,7 +98,9 @@ def parse(path: Path) -> dict[str, Pin]:
             continue
         match = _ENTRY.match(line.strip())
         if match is None:
-            raise LockError(f"{path}: not `name==version --hash=sha256:...`: {line.strip()!r}; relock instead of editing")
+            raise LockError(
+                f"{path}: not `name==version --hash=sha256:...`: {line.strip()!r}; relock instead of editing"
+            )
         pin = Pin(normalise(match["name"]), match["version"], match["sha256"])
         if pin.name in pins:
             raise LockError(f"{path}: {pin.name} is there twice; relock instead of editing")
@@ -111,7 +113,7 @@ def parse(path: Path) -> dict[str, Pin]:
 def check(lock: Path, requirements: Sequence[str]) -> list[str]:
     """Returns what is wrong with the lock at `lock` for `requirements`, one sentence each; nothing if it fits.
 
-    Without network: it compares what was asked for then with what is asked for now, and the pins with what is asked for.
+    Without network: it compares what was asked for then with what is asked for now, and the pins with the latter.
 
     Raises:
       LockError: the lock cannot be read.
@@ -150,7 +152,9 @@ def _marker_values(tag: str) -> dict[str, str]:
     """Returns the values of PEP 508's environment markers on the interpreter and platform of `tag`."""
     match = re.fullmatch(r"cp(\d)(\d+)-([a-z]+)_(\w+)", tag)
     if match is None:
-        raise LockError(f"{tag}.lock: a lock is named after its interpreter and platform, such as cp311-linux_x86_64.lock")
+        raise LockError(
+            f"{tag}.lock: a lock is named after its interpreter and platform, such as cp311-linux_x86_64.lock"
+        )
     major, minor, system, machine = match.groups()
     names = {"linux": ("linux", "Linux"), "macos": ("darwin", "Darwin"), "windows": ("win32", "Windows")}
     sys_platform, platform_system = names.get(system, (system, system))

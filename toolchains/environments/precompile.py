@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def main(root: str, mode: str) -> None:
-    """Compiles each module (a path relative to `root` a line on standard input) with the invalidation `mode` of PEP 552.
+    """Compiles each module (a path relative to `root` a line on standard input) with PEP 552's invalidation `mode`.
 
     A file that is no valid Python for this interpreter (a template, a test of syntax errors) is left uncompiled, as pip
     leaves it. The recorded file name is the relative path; the interpreter replaces it on import.

@@ -1,4 +1,4 @@
-"""Writes or checks the lock of an environment: `bazel run //toolchains/environments:relock -- [--check] ENVIRONMENT...`.
+"""Writes or checks locks of environments: `bazel run //toolchains/environments:relock -- [--check] ENVIRONMENT...`.
 
 pip resolves, with the user's own index settings and the interpreter that runs this program, which Bazel makes the one
 of the environments. `python -m toolchains.environments.relock`, from the workspace's root, does the same for any other
@@ -26,7 +26,7 @@ def resolve(requirements: Path) -> list[locks.Pin]:
     """
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch, "report.json")
-        command = [sys.executable, "-P", "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
+        command = [sys.executable, "-E", "-P", "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
         command += ["--only-binary=:all:", f"--report={report}", f"--requirement={requirements}"]
         if subprocess.run(command, cwd=scratch, check=False).returncode != 0:
             raise locks.LockError(f"{requirements}: pip found no solution; its own words are above")
@@ -74,6 +74,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--check", action="store_true", help="only say whether the locks fit requirements.in")
     parser.add_argument("environments", nargs="+", metavar="ENVIRONMENT", help="such as transformers-5.23")
     options = parser.parse_args(arguments)
+    # Under `bazel run` this file is a link among the runfiles; the locks to write are in the workspace.
     workspace = os.environ.get("BUILD_WORKSPACE_DIRECTORY")
     root = Path(workspace, "toolchains/environments") if workspace else Path(__file__).parent
     status = 0

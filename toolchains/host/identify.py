@@ -1,8 +1,8 @@
 """Identifies the devices of this machine by their drivers' own means, one JSON object each.
 
-What is in an identity is in the key of every verdict of the device, so it holds what can change a result (model, compute
-capability, driver) and nothing that tells two equal machines apart (serial numbers, addresses, counts). No package that
-a cell runs on is imported: the identity is there before any environment is.
+What is in an identity is in the key of every verdict of the device, so it holds what can change a result (model,
+compute capability, driver) and nothing that tells two equal machines apart (serial numbers, addresses, counts). No
+package that a cell runs on is imported: the identity is there before any environment is.
 """
 
 from __future__ import annotations
@@ -77,7 +77,11 @@ def cuda(machine: Machine) -> Identity | None:
     rows = [[cell.strip() for cell in line.split(",")] for line in machine.ask(query).splitlines()]
     rows = [row for row in rows if len(row) == 3]
     if rows:
-        return {"capability": _each(row[1] for row in rows), "driver": rows[0][2], "model": _each(row[0] for row in rows)}
+        return {
+            "capability": _each(row[1] for row in rows),
+            "driver": rows[0][2],
+            "model": _each(row[0] for row in rows),
+        }
     if not any((machine.root / "dev").glob("nvidia[0-9]*")):
         return None
     # Without nvidia-smi (a container with the devices alone) the kernel module still tells model and version.
@@ -179,7 +183,9 @@ def _described(path: Path) -> dict[str, Identity]:
         raise IdentityError(f"{path}: {error}") from None
     entries = value.values() if isinstance(value, dict) else [value]
     if not all(isinstance(entry, dict) and all(isinstance(text, str) for text in entry.values()) for entry in entries):
-        raise IdentityError(f'{path}: must hold an object of strings for each device, such as {{"cuda": {{"model": "H100"}}}}')
+        raise IdentityError(
+            f'{path}: must hold an object of strings for each device, such as {{"cuda": {{"model": "H100"}}}}'
+        )
     return dict(value)
 
 
