@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from harness.compare import assert_close, assert_moved
+from harness.inputs import vocabulary as inputs_vocabulary
 
 if TYPE_CHECKING:
-    from harness.cell import Cell
     from transformers import PreTrainedModel
+
+    from harness.cell import Cell
 
 NEW_TOKENS = 4
 
@@ -55,7 +57,25 @@ def takes(cell: Cell, name: str) -> bool:
 
 def vocabulary(cell: Cell) -> int:
     """Returns the number of tokens that the text part of the model knows."""
-    return int(cell.config.get_text_config(decoder=True).vocab_size)
+    size = getattr(cell.config.get_text_config(decoder=True), "vocab_size", None)
+    return size if isinstance(size, int) else inputs_vocabulary(cell.config)
+
+
+def takes_positions(cell: Cell, stream: Stream) -> bool:
+    """Whether the model is given its tokens' positions when it generates.
+
+    A model that derives them itself (from the mask or from the padding token) does not take them, or drops them
+    again in its own `prepare_inputs_for_generation`.
+    """
+    if not takes(cell, stream.positions):
+        return False
+    if not cell.model_class.can_generate():
+        return True
+    tokens = torch.ones(1, 3, dtype=torch.long)
+    prepared = cell.model.prepare_inputs_for_generation(
+        tokens, attention_mask=torch.ones_like(tokens), is_first_iteration=True, **{stream.positions: tokens}
+    )
+    return stream.positions in prepared
 
 
 def special_tokens(config: Any) -> set[int]:
@@ -149,7 +169,7 @@ def pad(
     out[stream.tokens] = extend(tokens, pad_token(cell))
     out[stream.mask] = extend(mask, 0)
     out.pop(stream.positions, None)
-    if side == "left" and takes(cell, stream.positions):
+    if side == "left" and takes_positions(cell, stream):
         out[stream.positions] = positions_of(out[stream.mask])
     return out
 
@@ -333,7 +353,7 @@ def left_padded_batch(cell: Cell, inputs: dict[str, Tensor], stream: Stream = DE
     mask[-1, :2] = 0
     out = {**inputs, stream.tokens: tokens, stream.mask: mask}
     out.pop(stream.positions, None)
-    if takes(cell, stream.positions):
+    if takes_positions(cell, stream):
         out[stream.positions] = positions_of(mask)
     return out
 

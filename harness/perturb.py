@@ -31,6 +31,8 @@ def perturbed(cell: Cell, inputs: dict[str, Tensor], name: str) -> dict[str, Ten
         after = _noisy(value)
     elif name.endswith("input_ids") or name == "input_ids":
         after = _other_tokens(cell, value)
+    elif name.endswith("position_mask"):
+        after = value.roll(1, dims=-1)  # as many places as before: the features that go there are given
     elif name.endswith("mask") or value.dtype is torch.bool or name == "bool_masked_pos":
         after = _dropped(value, sound="input_ids" not in inputs and name == "attention_mask")
     elif name == "bbox":
@@ -80,9 +82,9 @@ def _moved_boxes(value: Tensor) -> Tensor:
 
 
 def _shifted(value: Tensor) -> Tensor:
-    """Takes every element to the next value that occurs, and an input of one value to its neighbour, 0 or 1."""
+    """Takes every element to the next value that occurs, and an input of one value to the one below, or 0 to 1."""
     values = value.unique()
     if values.numel() == 1:
-        return torch.ones_like(value) if int(values[0]) == 0 else torch.zeros_like(value)
+        return torch.ones_like(value) if int(values[0]) == 0 else value - 1
     index = torch.searchsorted(values, value.contiguous())
     return values[(index + 1) % values.numel()]

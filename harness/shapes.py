@@ -17,14 +17,15 @@ Shape = tuple[int | None, ...]
 _BATCHED = ("decoder_input_ids", "input_ids", "inputs_embeds", "input_features", "input_values", "pixel_values")
 
 _LANGUAGE = ("ForCausalLM", "ForMaskedLM", "LMHeadModel", "LMHead", "ForConditionalGeneration", "ForPreTraining")
-_LABELLED = ("ForSequenceClassification", "ForImageClassification", "ForAudioClassification", "ForXVector")
+_LABELLED = ("ForSequenceClassification", "ForImageClassification", "ForAudioClassification")
 
 
 def batch_size(inputs: Mapping[str, Tensor]) -> int | None:
     """Returns the number of rows of a set of inputs; None where none of the usual inputs is there."""
+    by_argument = {name.rpartition(".")[2]: tensor for name, tensor in inputs.items()}  # a container's are `part.name`
     for name in _BATCHED:
-        if name in inputs and inputs[name].dim():
-            return int(inputs[name].shape[0])
+        if name in by_argument and by_argument[name].dim():
+            return int(by_argument[name].shape[0])
     return None
 
 
@@ -69,7 +70,9 @@ def documented_shapes(
         shapes["logits"] = (batch, tokens, labels)
     elif class_name.endswith(_LABELLED):
         shapes["logits"] = (batch, labels)
-    elif class_name.endswith(("ForSemanticSegmentation",)):
+    elif class_name.endswith("ForXVector"):
+        shapes["logits"] = shapes["embeddings"] = (batch, _attribute(config, "xvector_output_dim"))
+    elif class_name.endswith("ForSemanticSegmentation"):
         shapes["logits"] = (batch, labels, None, None)
     elif class_name.endswith("ForImageSegmentation"):
         shapes["logits"] = (batch, None, None)

@@ -27,6 +27,10 @@ def _rules(class_name: str, config: Any) -> dict[str, str]:
         rules["*.pooler.dense.*"] = "the base model is built with its pooler, and this head reads the tokens alone"
     if class_name == "CLIPSegForImageSegmentation":
         rules["clip.*"] = "the CLIP inside is frozen: forward runs it under torch.no_grad (modeling_clipseg.py)"
+    if getattr(config, "model_type", "") == "bark":
+        rules["codec_model.encoder.*"] = (
+            "behind the encoder the codec quantises: the choice of a code passes no gradient"
+        )
     rules |= _behind_the_selected_layer(config)
     return rules
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 import torch
-from harness.cell import Cell
 from safetensors import safe_open
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from harness.cell import Cell
 from harness.checking import check
 from harness.compare import (
     EFFECT,
@@ -411,6 +411,14 @@ def test_heads_build_run_and_round_trip(cell: Cell) -> None:
             raise AssertionError(f"{cls.__name__}: {error}") from error
 
 
+def _no_loss(cls: type[PreTrainedModel]) -> str | None:
+    """Returns why a class gives no loss, or None where it takes labels and must."""
+    if cls.__name__.startswith("Bark"):
+        return "its forward raises NotImplementedError on labels: training is not implemented (modeling_bark.py)"
+    takes_labels = {"labels", "start_positions"} & set(parameters_of(cls))
+    return None if takes_labels else "it takes no labels"
+
+
 def _exercise_head(cell: Cell, cls: type[PreTrainedModel]) -> None:
     """Asserts that one class builds, runs, gives a loss where it takes labels, and survives saving."""
     model = cell.fresh_model(cls=cls)
@@ -418,7 +426,7 @@ def _exercise_head(cell: Cell, cls: type[PreTrainedModel]) -> None:
     outputs = cell.tensors(cell.forward(model=model, inputs=inputs))
     assert outputs, "returned no floating tensor"
     _assert_documented(cell, model, inputs, outputs)
-    if "labels" in parameters_of(cls) or "start_positions" in parameters_of(cls):
+    if _no_loss(cls) is None:
         labelled = cell.make_inputs(cls=cls, labels=True)
         torch.manual_seed(0)
         loss = getattr(model(**labelled), "loss", None)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from harness.cell import Cell
 from torch import Tensor
 
 from harness import generation
+from harness.cell import Cell
 from harness.checking import check
 from harness.compare import assert_close, assert_moved
 from harness.generation import cross_entropy, logits_of, partly_ignored, takes

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
-from harness.cell import Cell
 from torch import Tensor, nn
 
 from harness import generation
+from harness.cell import Cell
 from harness.checking import check
 from harness.compare import assert_all_close, assert_close, assert_finite, assert_moved
 from harness.generation import cross_entropy, logits_of, parameters_of, partly_ignored, takes
@@ -84,7 +86,23 @@ def _no_return_loss(cell: Cell) -> str | None:
 
 
 def _needs_image(cell: Cell) -> str | None:
+    required = inspect.signature(cell.model_class.forward).parameters[_visual(cell)[0]]
+    if required.default is required.empty:
+        return f"forward requires {required.name}"
     return _not_generative(cell) or _no_placeholders(cell)
+
+
+def _fixed_positions(cell: Cell) -> str | None:
+    """Why left padding moves the logits by design: learned absolute positions that nothing tells of the padding."""
+    if _not_generative(cell) is not None:
+        return _not_generative(cell)
+    tables = [name for name, module in cell.model.named_modules() if isinstance(module, nn.Embedding)]
+    absolute = [name for name in tables if name.endswith("embeddings.position_embeddings") and "text" in name]
+    if absolute and not takes(cell, "position_ids"):
+        return (
+            f"{absolute[0]} is indexed from 0 in every row and forward takes no position_ids: padding goes on the right"
+        )
+    return None
 
 
 @check(level="consistent", core=True)
@@ -196,7 +214,13 @@ def test_text_is_causal(cell: Cell) -> None:
     generation.assert_causal(cell, cell.inputs)
 
 
-@check(level="consistent", core=True, unless=_not_generative)
+@check(level="consistent", unless=_not_generative)
+def test_right_padding_does_not_change_logits(cell: Cell) -> None:
+    """Finds padding on the right that reaches the tokens before it."""
+    generation.assert_padding_ignored(cell, cell.inputs, side="right")
+
+
+@check(level="consistent", core=True, unless=_fixed_positions)
 def test_left_padding_does_not_change_logits(cell: Cell) -> None:
     """Finds positions, masks or image features that go astray behind left padding."""
     generation.assert_padding_ignored(cell, cell.inputs, side="left")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from harness.cell import Cell
 from torch import Tensor
 
+from harness.cell import Cell
 from harness.checking import check
 from harness.compare import EFFECT, assert_close, assert_finite, assert_moved, magnitude
 from harness.generation import cross_entropy, takes
