@@ -107,8 +107,8 @@ def main_class(spec: Spec) -> type[PreTrainedModel]:
     known = [
         name
         for module in modules
-        for name, value in vars(module).items()
-        if inspect.isclass(value) and value.__module__ == module.__name__ and _is_concrete(value)
+        for name in getattr(module, "__all__", ())
+        if inspect.isclass(value := getattr(module, name, None)) and _is_concrete(value)
     ]
     raise SpecError(
         f"{spec.label}: class {spec.main_class!r} is not in model folder {spec.folder!r}"
@@ -128,8 +128,11 @@ def config_class(spec: Spec) -> type[PreTrainedConfig]:
     known: dict[str, type[PreTrainedConfig]] = {}
     for module in _modules(spec, "configuration_"):
         for value in vars(module).values():
-            if inspect.isclass(value) and issubclass(value, PreTrainedConfig) and value.model_type:
-                known.setdefault(value.model_type, value)
+            if not inspect.isclass(value) or not issubclass(value, PreTrainedConfig):
+                continue
+            cls: type[PreTrainedConfig] = value
+            if cls.model_type:
+                known.setdefault(cls.model_type, cls)
     if spec.model_type not in known:
         raise SpecError(
             f"{spec.label}: no configuration in model folder {spec.folder!r} has model type {spec.model_type!r}"

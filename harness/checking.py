@@ -99,11 +99,7 @@ class CheckPlugin:
         self._failed: dict[str, str] = {}
         self._faults: list[str] = []
         self.results: list[CheckResult] = []
-
-    @pytest.fixture(scope="session")
-    def cell(self) -> Cell:
-        """The cell under test."""
-        return self._cell
+        self.cell_fixture = pytest.fixture(scope="session", name="cell")(lambda: cell)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Keeps what went wrong while the checks were collected."""

@@ -35,7 +35,7 @@ FRAMES = 64
 VIDEO_FRAMES = 4
 
 OPTIONS = ("batch", "sequence_length", "decoder_sequence_length", "image_size", "samples", "frames", "video_frames")
-"""Keys of a declaration's `inputs` that set a size: rows, tokens, pixels a side, samples, spectrogram or video frames."""
+"""Keys of a declaration's `inputs` that set a size: rows, tokens, pixels a side, samples, frames of sound or video."""
 
 KINDS = ("tokens", "mask", "zeros", "noise", "integers", "boxes")
 """Values of `kind` where a declaration describes one tensor: `{"kind": "integers", "shape": ["batch", 4], "high": 9}`.
@@ -269,9 +269,9 @@ def _input_ids(request: Request, made: dict[str, Tensor]) -> Tensor:
         ]
         words = torch.cat([words[..., :1], torch.tensor(run).expand(*words.shape[:-1], -1), words[..., 1:]], dim=-1)
     if _ends(request):
-        end = _end_token(request.config)
-        if end is not None:
-            words[..., -1] = end
+        last = _end_token(request.config)
+        if last is not None:
+            words[..., -1] = last
     return words
 
 
@@ -525,7 +525,7 @@ def _pixel_mask(request: Request, made: dict[str, Tensor]) -> Tensor | None:
 
 
 def _pixel_values_videos(request: Request, made: dict[str, Tensor]) -> Tensor | None:
-    """Videos (batch, frames, channels, height, width) where the model counts them among the words or takes only them."""
+    """Videos (batch, frames, channels, height, width) where they stand among the words or are all that is taken."""
     if "video_grid_thw" in request.parameters:
         return None
     if placeholder(request.config, "video") is None and "input_ids" in request.parameters:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 VOCABULARY = 160
-"""Size of a shrunk vocabulary, tokens. Ordinary tokens are those from `FIRST_TOKEN` up to the special ones at the end."""
+"""Size of a shrunk vocabulary, tokens: ordinary ones from `FIRST_TOKEN` on, special ones at the end."""
 
 FIRST_TOKEN = 24
 """Ids below it keep their number: vocabularies put padding, start, end and the like there."""
@@ -477,10 +477,10 @@ def rescale(parts: Sequence[int], total: int) -> list[int]:
 def _special_tokens(node: Node) -> dict[str, Any]:
     """Keeps special tokens within a vocabulary that is smaller than the shrunk one."""
     size = node.new.get("vocab_size")
-    if not _is_integer(size):
+    if not isinstance(size, int):
         return {}
     tokens = {name: value for name, value in node.new.items() if meaning_of(name) == "token" and _is_integer(value)}
-    return {name: int(size) - 1 for name, value in tokens.items() if value >= int(size)}
+    return {name: size - 1 for name, value in tokens.items() if value >= size}
 
 
 def _padding(node: Node) -> dict[str, Any]:
@@ -502,7 +502,7 @@ DEPENDENTS: tuple[Callable[[Node], dict[str, Any]], ...] = (
 
 def _image_tokens(node: Node, full: Any, subs: Mapping[str, Any]) -> dict[str, Any]:
     """Counts the positions of a picture anew from the shrunk vision configuration."""
-    names = [name for name in node.named("image_tokens")]
+    names = list(node.named("image_tokens"))
     counts = [count for sub in subs.values() if (count := patch_count(sub))]
     return {name: counts[0] for name in names if counts}
 

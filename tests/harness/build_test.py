@@ -1,0 +1,131 @@
+"""Building: weights that depend on name and seed alone, ties that hold, and errors that name the fix."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.harness import made_up
+import pytest
+import torch
+from tests.harness.made_up import MadeUpForCausalLM, TextConfig
+from torch import nn
+
+from harness import build, shrink
+from harness.spec import SpecError
+
+
+@pytest.fixture(autouse=True)
+def made_up_folder() -> Iterator[None]:
+    """The made-up model is a folder of transformers."""
+    with made_up.folder():
+        yield
+
+
+def tiny_model(seed: int = 0) -> MadeUpForCausalLM:
+    """Returns the made-up model, shrunk."""
+    model = build.build(MadeUpForCausalLM, shrink.shrink(TextConfig()), seed=seed)
+    assert isinstance(model, MadeUpForCausalLM)
+    return model
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
+    first, second, other = tiny_model(), tiny_model(), tiny_model(seed=1)
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, second.state_dict()[name])
+    assert not torch.equal(first.embed.weight, other.embed.weight)
+
+
+def test_weights_do_not_depend_on_the_global_generator() -> None:
+    first = tiny_model()
+    torch.manual_seed(99)
+    torch.rand(7)
+    assert torch.equal(first.embed.weight, tiny_model().embed.weight)
+
+
+def test_building_leaves_the_global_generator_alone() -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    tiny_model()
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_weights_are_the_same_in_another_process() -> None:
+    code = (
+        "import sys; sys.path[:0] = sys.argv[1:]\n"
+        "from tests.harness.build_test import tiny_model\n"
+        "print(float(tiny_model().embed.weight.detach().double().sum()))\n"
+    )
+    paths = [str(Path(build.__file__).parent.parent)]
+    seen = {
+        subprocess.run([sys.executable, "-c", code, *paths], check=True, capture_output=True, text=True).stdout
+        for _ in range(1)
+    }
+    assert seen == {f"{float(tiny_model().embed.weight.detach().double().sum())}\n"}
+
+
+def test_tied_weights_stay_tied() -> None:
+    model = tiny_model()
+    assert model.head.weight is model.embed.weight
+
+
+def test_no_path_is_dead() -> None:
+    model = tiny_model()
+    assert float(model.layer_scale.abs().min()) > 0.1
+    assert float(model.norm.bias.std()) > 0.01
+    assert float(model.norm.weight.std()) > 0.01
+
+
+def test_running_statistics_move_and_variances_stay_positive() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(8))
+    build.fill_weights(model, 0)
+    assert bool((model[0].running_var > 0).all())
+    assert bool((model[0].running_mean != 0).any())
+
+
+def test_the_row_of_padding_stays_zero() -> None:
+    model = nn.Sequential(nn.Embedding(5, 4, padding_idx=2))
+    build.fill_weights(model, 0)
+    assert not model[0].weight[2].any()
+    assert model[0].weight[1].all()
+
+
+def test_linear_layers_keep_the_variance() -> None:
+    model = nn.Sequential(nn.Linear(400, 300))
+    build.fill_weights(model, 0)
+    assert 0.8 < float(model(torch.randn(50, 400)).std()) < 1.2
+
+
+def test_unknown_folder_names_the_label() -> None:
+    with pytest.raises(SpecError, match=r"//models/decoder/made_up:cpu: model folder 'nowhere' is not in environment"):
+        build.main_class(made_up.spec(folder="nowhere"))
+
+
+def test_unknown_class_names_the_nearest() -> None:
+    with pytest.raises(SpecError, match=r"class 'MadeUpForCausalLN' is not in .*did you mean 'MadeUpForCausalLM'"):
+        build.main_class(made_up.spec(main_class="MadeUpForCausalLN"))
+
+
+def test_unknown_model_type_names_the_nearest() -> None:
+    with pytest.raises(SpecError, match=r"model type 'made_up_pear'; did you mean 'made_up_pair'"):
+        build.config_class(made_up.spec(model_type="made_up_pear"))
+
+
+def test_unknown_config_key_names_class_and_nearest_field() -> None:
+    with pytest.raises(
+        SpecError, match=r"config key 'hiden_size' is not a field of TextConfig; did you mean 'hidden_size'"
+    ):
+        build.tiny_config(made_up.spec(config={"hiden_size": 32}))
+
+
+def test_unknown_key_of_a_sub_configuration_names_its_path() -> None:
+    spec = made_up.spec(model_type="made_up_pair", config={"vision_config": {"patch": 8}})
+    with pytest.raises(SpecError, match=r"config.vision_config key 'patch' is not a field of TowerConfig"):
+        build.tiny_config(spec)
+
+
+def test_abstract_classes_are_no_heads() -> None:
+    names = [cls.__name__ for cls in build.model_classes(made_up.spec())]
+    assert names == ["MadeUpForCausalLM", "MadeUpClassifier"]

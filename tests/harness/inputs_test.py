@@ -1,0 +1,128 @@
+"""Synthesised inputs: what is made follows from the signature, the configuration and the declaration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tests.harness.made_up import PairConfig, TextConfig, TowerConfig
+
+from harness import inputs, shrink
+from harness.spec import SpecError
+
+
+class Words:
+    """Takes text."""
+
+    def forward(self, input_ids: Any, attention_mask: Any = None, labels: Any = None, past: Any = None) -> None:
+        """Only the signature counts."""
+
+    @classmethod
+    def can_generate(cls) -> bool:
+        """It writes."""
+        return True
+
+
+class WordsAndPictures(Words):
+    """Takes both."""
+
+    def forward(self, input_ids: Any, pixel_values: Any = None, attention_mask: Any = None) -> None:  # type: ignore[override]
+        """Only the signature counts."""
+
+
+class WordsForMultipleChoice(Words):
+    """Takes several texts a row."""
+
+
+class PicturesForImageClassification(Words):
+    """Takes pictures."""
+
+    def forward(self, pixel_values: Any, labels: Any = None) -> None:  # type: ignore[override]
+        """Only the signature counts."""
+
+
+def make(cls: type[Any], config: Any, **changes: Any) -> dict[str, torch.Tensor]:
+    """Returns inputs of a class; three features a picture."""
+    values: dict[str, Any] = {"category": "decoder", "features": lambda modality, made: 3}
+    return inputs.make(inputs.Request(cls=cls, config=config, **{**values, **changes}), "//models/decoder/made_up:cpu")
+
+
+@pytest.fixture(name="words")
+def _words() -> Any:
+    return shrink.shrink(TextConfig())
+
+
+def test_only_arguments_of_forward_are_given(words: Any) -> None:
+    assert list(make(Words, words)) == ["input_ids", "attention_mask"]
+
+
+def test_the_same_seed_gives_the_same_inputs_and_another_others(words: Any) -> None:
+    first = make(Words, words)["input_ids"]
+    assert torch.equal(first, make(Words, words)["input_ids"])
+    assert not torch.equal(first, make(Words, words, seed=1)["input_ids"])
+
+
+def test_words_are_ordinary(words: Any) -> None:
+    made = make(Words, words, batch=20, options={"sequence_length": 60})["input_ids"]
+    assert not {*made.flatten().tolist()} & inputs.special_tokens(words)
+    assert int(made.min()) >= shrink.FIRST_TOKEN
+    assert int(made.max()) < words.vocab_size
+
+
+def test_encoders_read_texts_with_an_end(words: Any) -> None:
+    assert bool((make(Words, words, category="encoder")["input_ids"][:, -1] == words.eos_token_id).all())
+
+
+def test_a_picture_takes_as_many_placeholders_as_the_model_says() -> None:
+    config = shrink.shrink(PairConfig())
+    made = make(WordsAndPictures, config, category="multimodal")
+    assert (made["input_ids"] == config.image_token_index).sum(1).tolist() == [3, 3]
+    assert made["pixel_values"].shape == (2, 3, 32, 32)
+    assert made["attention_mask"].shape == made["input_ids"].shape
+
+
+def test_choices_come_between_batch_and_sequence(words: Any) -> None:
+    made = make(WordsForMultipleChoice, words, labels=True)
+    assert made["input_ids"].shape == (2, inputs.CHOICES, inputs.SEQUENCE)
+    assert made["attention_mask"].shape == made["input_ids"].shape
+    assert int(made["labels"].max()) < inputs.CHOICES
+
+
+def test_labels_are_words_or_classes_by_the_head(words: Any) -> None:
+    assert make(Words, words, labels=True)["labels"].shape == (2, inputs.SEQUENCE)
+    assert make(PicturesForImageClassification, shrink.shrink(TowerConfig()), labels=True)["labels"].shape == (2,)
+
+
+def test_padding_masks_the_end_of_the_last_row(words: Any) -> None:
+    made = make(Words, words, padding=4)
+    assert made["attention_mask"].sum(1).tolist() == [inputs.SEQUENCE, inputs.SEQUENCE - 4]
+    assert bool((made["input_ids"][-1, -4:] == words.pad_token_id).all())
+
+
+def test_declared_sizes_and_tensors_are_taken(words: Any) -> None:
+    options = {"sequence_length": 5, "past": {"kind": "integers", "shape": ["batch", 2], "low": 3, "high": 4}}
+    made = make(Words, words, options=options)
+    assert made["input_ids"].shape == (2, 5)
+    assert made["past"].tolist() == [[3, 3], [3, 3]]
+
+
+def test_a_tensor_declared_null_is_left_out(words: Any) -> None:
+    assert "attention_mask" not in make(Words, words, options={"attention_mask": None})
+
+
+def test_boxes_are_boxes(words: Any) -> None:
+    request = inputs.Request(cls=Words, config=words, category="encoder", features=lambda modality, made: 0)
+    boxes = inputs.boxes(request, "bbox", 2, 9, 4)
+    assert bool((boxes[..., 2:] > boxes[..., :2]).all())
+    assert int(boxes.max()) <= 1000
+
+
+def test_an_unknown_input_is_an_error_with_the_nearest_name(words: Any) -> None:
+    with pytest.raises(SpecError, match=r"inputs key 'sequence_lenght' is neither .*did you mean 'sequence_length'"):
+        make(Words, words, options={"sequence_lenght": 5})
+
+
+def test_an_unknown_kind_is_an_error(words: Any) -> None:
+    with pytest.raises(SpecError, match="inputs key 'past' needs a `kind` of tokens"):
+        make(Words, words, options={"past": {"kind": "word"}})

@@ -1,0 +1,166 @@
+"""The shrinker on made-up configurations: every rule by the relation that it must keep."""
+
+from __future__ import annotations
+
+import pytest
+from tests.harness.made_up import PairConfig, StagedConfig, TextConfig, TowerConfig
+
+from harness import shrink
+from harness.build import default_config
+
+
+def test_width_stays_heads_times_head_width() -> None:
+    tiny = shrink.shrink(TextConfig())
+    assert tiny.hidden_size == tiny.num_attention_heads * tiny.head_dim
+    assert tiny.hidden_size <= 256
+    assert tiny.num_attention_heads >= 2
+
+
+def test_grouped_heads_stay_grouped_and_divide() -> None:
+    tiny = shrink.shrink(TextConfig())
+    assert 1 < tiny.num_key_value_heads < tiny.num_attention_heads
+    assert tiny.num_attention_heads % tiny.num_key_value_heads == 0
+
+
+def test_different_widths_stay_different_and_ordered() -> None:
+    tiny = shrink.shrink(TextConfig())
+    assert tiny.hidden_size < tiny.intermediate_size
+
+
+def test_every_kind_of_layer_survives() -> None:
+    tiny = shrink.shrink(TextConfig())
+    assert set(tiny.layer_types) == {"sliding_attention", "full_attention"}
+    assert len(tiny.layer_types) == tiny.num_hidden_layers == 4
+
+
+def test_layers_of_one_kind_are_two() -> None:
+    assert shrink.shrink(TowerConfig()).num_hidden_layers == 2
+
+
+def test_rotary_sections_fill_half_the_head() -> None:
+    tiny = shrink.shrink(TextConfig())
+    assert sum(tiny.rope_parameters["mrope_section"]) == tiny.head_dim // 2
+    assert tiny.rope_parameters["rope_theta"] == 1e6
+
+
+@pytest.mark.parametrize(("parts", "total"), [([16, 24, 24], 8), ([1, 1, 62], 4), ([11, 11, 10], 16)])
+def test_rescale_keeps_the_sum(parts: list[int], total: int) -> None:
+    scaled = shrink.rescale(parts, total)
+    assert sum(scaled) == total
+    assert len(scaled) == len(parts)
+
+
+def test_special_tokens_are_within_the_vocabulary_distinct_and_in_order() -> None:
+    tiny = shrink.shrink(PairConfig())
+    words = tiny.text_config
+    assert words.vocab_size == shrink.VOCABULARY
+    assert words.bos_token_id == 1
+    assert tiny.image_token_index < words.eos_token_id < words.vocab_size
+
+
+def test_a_configuration_with_words_gets_a_padding_token() -> None:
+    assert shrink.shrink(TextConfig()).pad_token_id == 0
+
+
+def test_a_window_is_shorter_than_the_texts_of_a_cell() -> None:
+    from harness.inputs import SEQUENCE
+
+    assert 1 < shrink.shrink(TextConfig()).sliding_window < SEQUENCE
+
+
+def test_no_more_experts_are_chosen_than_there_are() -> None:
+    tiny = shrink.shrink(TextConfig())
+    assert 1 < tiny.num_experts_per_tok < tiny.num_experts
+
+
+def test_equal_widths_stay_equal_across_sub_configurations() -> None:
+    tiny = shrink.shrink(PairConfig())
+    assert tiny.encoder_hidden_size == tiny.vision_config.hidden_size
+
+
+def test_positions_of_a_picture_are_counted_anew() -> None:
+    tiny = shrink.shrink(PairConfig())
+    vision = tiny.vision_config
+    assert tiny.image_seq_length == (vision.image_size // vision.patch_size) ** 2 == 16
+
+
+def test_tile_sizes_follow_the_picture() -> None:
+    tiny = shrink.shrink(PairConfig())
+    side = tiny.vision_config.image_size
+    assert tiny.image_grid_pinpoints == [[side, 2 * side], [2 * side, 2 * side]]
+
+
+def test_a_stride_that_was_the_patch_stays_the_patch() -> None:
+    tiny = shrink.shrink(TowerConfig())
+    assert tiny.encoder_stride == tiny.patch_size
+
+
+def test_a_placeholder_left_open_is_given_a_free_token() -> None:
+    tiny = shrink.shrink(PairConfig(image_token_index=None))
+    assert 0 < tiny.image_token_index < tiny.text_config.vocab_size
+    assert tiny.image_token_index != tiny.text_config.eos_token_id
+
+
+def test_stages_keep_number_rise_and_divisibility() -> None:
+    tiny = shrink.shrink(StagedConfig())
+    assert tiny.depths == [2, 2, 2, 2]
+    assert sorted(set(tiny.hidden_sizes)) == tiny.hidden_sizes
+    assert all(width % heads == 0 for width, heads in zip(tiny.hidden_sizes, tiny.num_heads, strict=True))
+
+
+def test_the_last_stage_still_holds_a_window() -> None:
+    tiny = shrink.shrink(StagedConfig())
+    assert tiny.image_size // tiny.patch_size // 2**3 >= tiny.window_size
+
+
+def test_declared_values_win_and_dependents_follow() -> None:
+    declared = {"hidden_size": 48, "num_hidden_layers": 3}
+    tiny = shrink.shrink(TextConfig(**declared), declared)
+    assert tiny.hidden_size == 48
+    assert tiny.num_hidden_layers == len(tiny.layer_types) == 3
+
+
+def test_declared_values_of_a_sub_configuration_win_and_widths_that_fit_it_follow() -> None:
+    declared = {"vision_config": {"hidden_size": 80}, "encoder_hidden_size": 80}
+    tiny = shrink.shrink(default_config(PairConfig, declared), declared)
+    assert tiny.vision_config.hidden_size == tiny.encoder_hidden_size == 80
+
+
+def test_shrinking_twice_changes_nothing_more() -> None:
+    once = shrink.shrink(StagedConfig())
+    assert shrink.shrink(once).to_dict() == once.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("name", "meaning"),
+    [
+        ("hidden_size", "width"),
+        ("d_model", "width"),
+        ("n_embd", "width"),
+        ("encoder_ffn_dim", "width"),
+        ("num_hidden_layers", "layers"),
+        ("encoder_layers", "layers"),
+        ("n_layer", "layers"),
+        ("encoder_attention_heads", "heads"),
+        ("n_head", "heads"),
+        ("num_key_value_heads", "key_value_heads"),
+        ("head_dim", "head_width"),
+        ("d_kv", "head_width"),
+        ("vocab_size", "vocabulary"),
+        ("type_vocab_size", "keep"),
+        ("decoder_start_token_id", "token"),
+        ("max_position_embeddings", "positions"),
+        ("n_positions", "positions"),
+        ("image_size", "image"),
+        ("patch_size", "patch"),
+        ("depths", "stages"),
+        ("layer_norm_eps", "keep"),
+        ("conv_kernel", "keep"),
+        ("hidden_dropout_prob", "keep"),
+        ("num_mel_bins", "keep"),
+        ("num_experts_per_tok", "chosen_experts"),
+        ("num_local_experts", "experts"),
+    ],
+)
+def test_names_mean_what_they_say(name: str, meaning: str) -> None:
+    assert shrink.meaning_of(name) == meaning
