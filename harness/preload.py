@@ -14,9 +14,13 @@ import sys
 from harness.reporter import HarnessFault
 
 LIBRARIES = (
+    "numpy",
     "numpy.random",
     "torch",
     "pytest",
+    "_pytest.helpconfig",
+    "_pytest.skipping",
+    "numpy.ctypeslib",
     "safetensors.torch",
     # What transformers loads only when a model is built: five CPU seconds that each cell would pay.
     "transformers.modeling_utils",
@@ -33,7 +37,7 @@ MOCK = ("harness.cell",)
 
 
 _FIX = {
-    True: "; the lock file and what was fetched disagree: fetch the environment anew (bazel sync --configure)",
+    True: "; the lock file and what was fetched disagree: fetch the environment anew (bazel fetch --force)",
     False: "; the harness is broken, or a file of it is missing from //harness:core",
 }
 
@@ -63,6 +67,7 @@ def preload(*, mock: bool) -> None:
     Raises:
       HarnessFault: a module is missing or broken; the text names it and the fix.
     """
+    gc.disable()  # nothing of what is imported is garbage; looking for it costs a tenth of the start
     for name in modules(mock=mock):
         try:
             importlib.import_module(name)
@@ -73,3 +78,4 @@ def preload(*, mock: bool) -> None:
         raise HarnessFault(f"harness/preload.py loads model folders, which are not every cell's: {', '.join(slices)}")
     gc.collect()
     gc.freeze()
+    gc.enable()

@@ -515,7 +515,7 @@ def test_the_real_entry_runs_harness_cell(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cell_py", "text"),
     [
-        ("import no_such_package\n", "harness.cell cannot be loaded: ModuleNotFoundError"),
+        ("import no_such_package\n", "harness.cell cannot be loaded (ModuleNotFoundError"),
         ("def run(spec, report):\n    import no_such_package\n", "the harness cannot import what it needs"),
     ],
 )
