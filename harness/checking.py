@@ -99,7 +99,10 @@ class CheckPlugin:
         self._failed: dict[str, str] = {}
         self._faults: list[str] = []
         self.results: list[CheckResult] = []
-        self.cell_fixture = pytest.fixture(scope="session", name="cell")(lambda: cell)
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Adds the fixture `cell`."""
+        config.pluginmanager.register(_fixtures(self._cell))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Keeps what went wrong while the checks were collected."""
@@ -183,6 +186,19 @@ class CheckPlugin:
             self._failed.setdefault(mark.level, name)
         self.results.append(result)
         self._reporter.finished(result)
+
+
+def _fixtures(given: Cell) -> object:
+    """Returns a plugin with the fixture `cell`, which gives `given`."""
+
+    class Fixtures:
+        @pytest.fixture(scope="session")
+        @classmethod
+        def cell(cls) -> Cell:
+            """The cell under test."""
+            return given
+
+    return Fixtures()
 
 
 def _leave(item: pytest.Item, nextitem: pytest.Item | None) -> None:
