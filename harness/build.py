@@ -209,7 +209,8 @@ def config_for(spec: Spec, config: PreTrainedConfig, cls: type[PreTrainedModel])
     """Returns the configuration that a class of the folder takes.
 
     That is `config` itself, the part of it of the class's configuration class, or else that class shrunk by itself.
-    A causal class of an architecture that is an encoder by default gets `is_decoder`.
+    A causal class of an architecture that is an encoder by default gets `is_decoder`, a class whose Q-Former reads
+    text the layers for it.
     """
     wanted = cls.config_class
     found = config
@@ -220,6 +221,10 @@ def config_for(spec: Spec, config: PreTrainedConfig, cls: type[PreTrainedModel])
     if causal and getattr(found, "is_decoder", None) is False and not found.is_encoder_decoder:
         found = copy.deepcopy(found)
         found.is_decoder = True
+    reads_text = cls.__name__.endswith(("ForImageTextRetrieval", "TextModelWithProjection"))
+    if reads_text and hasattr(found, "qformer_config"):  # as in checkpoints of these classes
+        found = copy.deepcopy(found)
+        found.qformer_config.use_qformer_text_input = True
     return found
 
 
@@ -232,11 +237,16 @@ def _tree(config: PreTrainedConfig) -> Iterator[PreTrainedConfig]:
 def count_features(model: PreTrainedModel, modality: str, given: Mapping[str, torch.Tensor]) -> int:
     """Returns how many placeholders of `modality` one row takes, from the model's own `get_<modality>_features`.
 
+    Where it has none but the config fixes a number of queries (Q-Former), that number.
+
     Raises:
       AssertionError: the model has no such method.
     """
     name = f"get_{modality}_features"
     owner = next((part for part in model.modules() if hasattr(part, name)), None)
+    queries = getattr(model.config, "num_query_tokens", None)
+    if owner is None and isinstance(queries, int):
+        return queries
     assert owner is not None, f"{type(model).__name__} has a placeholder for each {modality} and no {name}"
     method = getattr(owner, name)
     accepted = inspect.signature(method).parameters
@@ -336,6 +346,9 @@ def fill_weights(model: nn.Module, seed: int) -> None:
                 parameter.copy_(_fresh_values(module, path, parameter, seed))
         if isinstance(module, nn.modules.batchnorm._NormBase):
             _perturb_statistics(module, prefix, seed)
+        codes = dict(module.named_buffers(recurse=False)).get("embed")
+        if codes is not None:  # the codebook of a quantiser: learned, but a buffer, and zero by default
+            codes.copy_(_noise(f"{prefix}.embed", codes.shape, seed))
 
 
 def _noise(path: str, shape: torch.Size, seed: int) -> torch.Tensor:

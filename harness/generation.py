@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from transformers import GenerationMixin
 
 from harness.compare import assert_close, assert_moved
 from harness.inputs import vocabulary as inputs_vocabulary
@@ -61,6 +62,16 @@ def vocabulary(cell: Cell) -> int:
     return size if isinstance(size, int) else inputs_vocabulary(cell.config)
 
 
+def _generator(model: PreTrainedModel) -> Any:
+    """Returns what prepares each step's inputs: the model, or its text part where its own `generate` hands over."""
+    if type(model).generate is not GenerationMixin.generate:
+        for name in ("text_model", "text_decoder", "language_model"):
+            part = getattr(model, name, None)
+            if hasattr(part, "prepare_inputs_for_generation"):
+                return part
+    return model
+
+
 def takes_positions(cell: Cell, stream: Stream) -> bool:
     """Whether the model is given its tokens' positions when it generates.
 
@@ -71,8 +82,8 @@ def takes_positions(cell: Cell, stream: Stream) -> bool:
         return False
     if not cell.model_class.can_generate():
         return True
-    tokens = torch.ones(1, 3, dtype=torch.long)
-    prepared = cell.model.prepare_inputs_for_generation(
+    tokens = torch.ones(1, 3, dtype=torch.long, device=cell.model.device)
+    prepared = _generator(cell.model).prepare_inputs_for_generation(
         tokens, attention_mask=torch.ones_like(tokens), is_first_iteration=True, **{stream.positions: tokens}
     )
     return stream.positions in prepared

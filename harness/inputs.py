@@ -311,7 +311,10 @@ _SHIFTING_HEADS = ("ForQuestionAnswering", "ForSequenceClassification", "ForToke
 
 
 def _decoder_input_ids(request: Request, made: dict[str, Tensor]) -> Tensor | None:
-    if not getattr(request.config, "is_encoder_decoder", False) or request.cls.__name__.endswith(_SHIFTING_HEADS):
+    answers = request.cls.__name__.endswith("ForQuestionAnswering") and "pixel_values" in request.parameters
+    if not answers and (
+        not getattr(request.config, "is_encoder_decoder", False) or request.cls.__name__.endswith(_SHIFTING_HEADS)
+    ):
         return None
     words = tokens(
         request, "decoder_input_ids", request.batch, request.size("decoder_sequence_length", DECODER_SEQUENCE)
@@ -462,6 +465,8 @@ def _pixel_values(request: Request, made: dict[str, Tensor]) -> Tensor:
     if _first(request.config, "image_grid_pinpoints") and "image_sizes" in request.parameters:
         return _picture(request, "pixel_values", request.batch, _tiles(request))
     frames = getattr(_vision(request.config), "num_frames", None)
+    if isinstance(frames, int) and request.cls.__name__.endswith("VisionModel"):  # a tower reads frames as rows
+        return _picture(request, "pixel_values", request.batch * request.size("video_frames", frames))
     if isinstance(frames, int):
         return _picture(request, "pixel_values", request.batch, request.size("video_frames", frames))
     return _picture(request, "pixel_values", request.batch)

@@ -64,7 +64,9 @@ def _state(model: PreTrainedModel) -> dict[str, str]:
         name for name, tensor in model.named_parameters() if not tensor.requires_grad
     )
     state["gradients"] = ", ".join(name for name, tensor in model.named_parameters() if tensor.grad is not None)
-    state["config"] = model.config.to_json_string(use_diff=False)
+    config = model.config.to_dict()
+    config.pop("problem_type", None)  # a classifier notes there what kind of labels it last saw
+    state["config"] = json.dumps(config, sort_keys=True, default=str)
     return state
 
 
