@@ -153,7 +153,7 @@ def test_a_missing_wheel_is_named_with_interpreter_and_platform(tmp_path: Path, 
     finished = run_fetch(make_lock(tmp_path / "env", {"one==1.0": "0" * 64}), tmp_path / "out", links)
     tag = f"cp{sys.version_info.major}{sys.version_info.minor}-"
     assert_failed_cleanly(
-        finished, tmp_path / "out", "env: one==1.0: no wheel for " + tag, "no index", "pip config list"
+        finished, tmp_path / "out", "env: one==1.0: no wheel for " + tag, "PIP_NO_INDEX", "pip config list"
     )
 
 

@@ -64,38 +64,29 @@ def download(environment: str, pins: Sequence[locks.Pin], folder: Path) -> list[
     """
     requirements = folder / "requirements.txt"
     requirements.write_text("".join(f"{pin.name}=={pin.version} --hash=sha256:{pin.sha256}\n" for pin in pins))
-    command = [
-        sys.executable,
-        "-E",
-        "-P",
-        "-m",
-        "pip",
-        "download",
-        "--require-hashes",
-        "--no-deps",
-        "--only-binary=:all:",
-    ]
-    # --verbose: without it, and without retries, pip does not say that an index could not be reached.
-    command += [
-        "--verbose",
-        "--no-input",
-        "--disable-pip-version-check",
-        f"--dest={folder}",
-        f"--requirement={requirements}",
-    ]
-    # pip unpacks nothing here, but buffers downloads in its temporary folder: keep them on the disk that has the room.
+    failed, output = _pip_download(folder, "--require-hashes", f"--requirement={requirements}")
+    if failed:
+        if missing := _NO_MATCH.search(output):
+            # Of an index that it could not reach, without retries left to complain of, pip speaks in debug output only.
+            _, details = _pip_download(folder, "-vv", missing[1])
+            output = "\n".join([*re.findall(r"Could not fetch URL.*", details), output])
+        raise FetchError(explain(output, environment))
+    wheels = sorted(folder.glob("*.whl"))
+    if len(wheels) != len(pins):
+        raise FetchError(f"pip downloaded {len(wheels)} wheels for the {len(pins)} packages of the lock:\n{output}")
+    return wheels
+
+
+def _pip_download(folder: Path, *arguments: str) -> tuple[bool, str]:
+    """Runs `pip download` into `folder`; returns whether it failed, and all that it said."""
+    command = [sys.executable, "-E", "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
+    command += ["--disable-pip-version-check", f"--dest={folder}", *arguments]
+    # pip buffers downloads in its temporary folder: keep them on the disk that has the room.
     settings = {**os.environ, "TMPDIR": str(folder), "PIP_REQUIRE_VIRTUALENV": "0"}
     finished = subprocess.run(
         command, cwd=folder, env=settings, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
-    if finished.returncode != 0:
-        raise FetchError(explain(finished.stdout, environment))
-    wheels = sorted(folder.glob("*.whl"))
-    if len(wheels) != len(pins):
-        raise FetchError(
-            f"pip downloaded {len(wheels)} wheels for {len(pins)} packages of the lock:\n{finished.stdout}"
-        )
-    return wheels
+    return finished.returncode != 0, finished.stdout
 
 
 def explain(output: str, environment: str) -> str:
