@@ -33,7 +33,7 @@ from typing import Any, NoReturn
 from harness import processes
 from harness import spec as specs
 from harness import verdict as verdicts
-from harness.judge import Death, RunRecord, judge
+from harness.judge import Death, RunRecord, judge, passes
 from harness.reporter import CorruptReport, HarnessFault, PipeReporter, Reporter, ReportReader
 from harness.spec import Spec
 from harness.verdict import CheckResult
@@ -130,7 +130,7 @@ def prove(job: Job, setting: Setting, scratch: Path, signals: Signals) -> None:
     except (specs.SpecError, OSError, ValueError) as error:
         raise HarnessFault(str(error)) from error
     records = [supervise(spec, setting, scratch / "run-1", signals, job.import_path)]
-    if not records[0].passed:
+    if not passes(spec, records[0]):
         records.append(supervise(spec, setting, scratch / "run-2", signals, job.import_path))
     verdict = judge(spec, records, setting.core(spec.category), device)
     write_outputs(
