@@ -371,7 +371,7 @@ def left_padded_batch(cell: Cell, inputs: dict[str, Tensor], stream: Stream = DE
 
 def text_layers(model: PreTrainedModel) -> dict[str, nn.ModuleList]:
     """Returns the model's stacks of layers by name: every list of at least two modules of one type."""
-    stacks = {}
+    stacks: dict[str, nn.ModuleList] = {}
     for name, module in model.named_modules():
         stack = isinstance(module, nn.ModuleList) and len(module) > 1 and len({type(layer) for layer in module}) == 1
         if stack and not any(name.startswith(f"{outer}.") for outer in stacks):

@@ -82,7 +82,7 @@ def documented_shapes(
         shapes["start_logits"] = shapes["end_logits"] = (batch, tokens)
     elif class_name.endswith(_LANGUAGE):
         shapes["logits"] = shapes["prediction_logits"] = (batch, tokens, vocabulary)
-    if contrastive:
+    if contrastive and class_name.endswith("Model"):
         rows, images = int(inputs["input_ids"].shape[0]), int(inputs["pixel_values"].shape[0])
         projection = _attribute(config, "projection_dim")
         shapes["logits_per_image"] = shapes["logits_per_video"] = (images, rows)

@@ -279,7 +279,7 @@ def test_every_trainable_parameter_gets_a_finite_gradient(cell: Cell) -> None:
 
 @check(level="consistent", core=True)
 def test_a_few_steps_lower_the_loss(cell: Cell) -> None:
-    """Finds a model that cannot be trained: a wrong sign, a loss cut off from the weights, NaN after one step."""
+    """Finds a model that cannot be trained: a loss cut off from the weights, or NaN after a step."""
     model = cell.fresh_model()
     model.train()
     inputs = cell.make_inputs(labels=True)
@@ -496,3 +496,13 @@ def test_model_state_is_unchanged(cell: Cell, state_at_start: dict[str, str]) ->
         assert now[name] == digest, f"{name} is not what it was before the checks ran"
     new = sorted(now.keys() - state_at_start.keys())
     assert not new, f"{new[0]} appeared while the checks ran"
+
+
+@check(level="consistent", core=True, last=True)
+def test_loads_only_declared_slices(cell: Cell) -> None:
+    """Finds a model that reaches code which its declaration does not name: an edit there would not rerun this cell."""
+    undeclared = cell.undeclared_slices()
+    assert not undeclared, (
+        f"the run loaded {', '.join(undeclared)} of transformers/models, which the cell does not depend on; "
+        f"add them to `backbones` of hf_model in the declaration"
+    )
