@@ -145,8 +145,15 @@ def printable(text: str) -> str:
 
 
 def to_junit(verdict: Verdict) -> str:
-    """Returns JUnit XML with one test case per check; a death outside a check is a case of its own."""
-    cases: list[tuple[str, str, str]] = [(check.id, check.outcome, check.message) for check in verdict.checks]
+    """Returns JUnit XML with one test case per check; a death outside a check is a case of its own.
+
+    A failure that the declaration expects is shown as skipped, with its message.
+    """
+    expected = verdict.status == "expected_failure"
+    cases: list[tuple[str, str, str]] = [
+        (check.id, verdict.status if expected and check.outcome == "failed" else check.outcome, check.message)
+        for check in verdict.checks
+    ]
     if verdict.status not in GREEN and not any(outcome == "failed" for _, outcome, _ in cases):
         cases.append(("cell", "failed", verdict.reason))
     suite = ElementTree.Element(
@@ -154,7 +161,7 @@ def to_junit(verdict: Verdict) -> str:
         name=verdict.label,
         tests=str(len(cases)),
         failures=str(sum(outcome == "failed" for _, outcome, _ in cases)),
-        skipped=str(sum(outcome in ("not_applicable", "not_run") for _, outcome, _ in cases)),
+        skipped=str(sum(outcome not in ("passed", "failed") for _, outcome, _ in cases)),
     )
     for name, outcome, message in cases:
         case = ElementTree.SubElement(suite, "testcase", name=name, classname=verdict.label)
