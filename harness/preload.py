@@ -73,6 +73,8 @@ def preload(*, mock: bool) -> None:
             importlib.import_module(name)
         except Exception as error:
             raise HarnessFault(f"{_blame(name)} ({type(error).__name__}: {error}){_FIX[name in LIBRARIES]}") from error
+    if not mock:
+        importlib.import_module("harness.build").warm_up()
     slices = sorted({name.split(".")[2] for name in sys.modules if name.startswith("transformers.models.")} - {"auto"})
     if slices:
         raise HarnessFault(f"harness/preload.py loads model folders, which are not every cell's: {', '.join(slices)}")
