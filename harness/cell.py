@@ -40,6 +40,9 @@ PRIMARY = (
 )
 """Names of the output that a class is for, the first that is there."""
 
+CORE_CONFIGS = frozenset({"encoder_decoder", "timm_backbone"})
+"""Folders whose configurations `auto` imports, so that the environment has those files in its core."""
+
 _CACHES = ("past_key_values", "cache_params", "mems", "state", "encoder_past", "cache")
 
 
@@ -256,12 +259,14 @@ class Cell:
 
 
 def loaded_folders() -> set[str]:
-    """Returns the folders under `transformers/models` of which a module is loaded."""
-    return {
-        name.split(".")[2]
-        for name in list(sys.modules)
-        if name.startswith("transformers.models.") and sys.modules[name]
-    }
+    """Returns the folders under `transformers/models` of which a module is loaded that is not the core's."""
+    parts = [name.split(".") for name in list(sys.modules) if name.startswith("transformers.models.")]
+    return {part[2] for part in parts if part[2] not in CORE_CONFIGS or not _is_config(part)}
+
+
+def _is_config(part: Sequence[str]) -> bool:
+    """Returns whether a module, given as the parts of its name, is a folder's own or its configuration."""
+    return len(part) == 3 or part[3].startswith("configuration_")
 
 
 def _named_tensors(prefix: str, value: Any) -> Iterator[tuple[str, torch.Tensor]]:
