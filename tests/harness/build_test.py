@@ -7,14 +7,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.harness import made_up
 import pytest
 import torch
-from tests.harness.made_up import MadeUpForCausalLM, TextConfig
 from torch import nn
 
 from harness import build, shrink
 from harness.spec import SpecError
+from tests.harness import made_up
+from tests.harness.made_up import MadeUpForCausalLM, TextConfig
 
 
 @pytest.fixture(autouse=True)

@@ -45,7 +45,7 @@ class Recorder:
 class FakeCell:
     """What the made-up checks look at."""
 
-    class spec:  # noqa: N801 - stands for the attribute
+    class spec:
         label = "//models/decoder/made_up:cpu"
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from tests.harness.made_up import PairConfig, TextConfig, TowerConfig
 
 from harness import inputs, shrink
 from harness.spec import SpecError
+from tests.harness.made_up import PairConfig, TextConfig, TowerConfig
 
 
 class Words:

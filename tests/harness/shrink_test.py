@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.harness.made_up import PairConfig, StagedConfig, TextConfig, TowerConfig
 
 from harness import shrink
 from harness.build import default_config
+from tests.harness.made_up import PairConfig, StagedConfig, TextConfig, TowerConfig
 
 
 def test_width_stays_heads_times_head_width() -> None:
