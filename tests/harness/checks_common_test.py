@@ -1,0 +1,311 @@
+"""Every check of `common` catches the broken model that it is there for, and the list of core checks is right."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from harness.cell import Cell
+from harness.checking import _MARK
+from harness.checks.core import CORE
+from harness.spec import CATEGORIES
+from harness.verdict import reached_level
+from tests.harness.broken import (
+    Break,
+    assert_caught,
+    attribute,
+    both,
+    field,
+    module_of,
+    output_of,
+    outputs_changed,
+    replacing,
+    run_check,
+    spec_of,
+    without,
+)
+
+
+def _config_loses_a_field(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    cls = type(cell.config)
+    sound = cls.from_dict.__func__
+
+    def lossy(owner: Any, values: dict[str, Any], **options: Any) -> Any:
+        return sound(owner, {key: value for key, value in values.items() if key != "num_hidden_layers"}, **options)
+
+    monkeypatch.setattr(cls, "from_dict", classmethod(lossy))
+
+
+def _nan_weight(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch.no_grad():
+        next(iter(cell.model.parameters())).view(-1)[5] = float("nan")
+
+
+def _left_in_training_mode(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell.model.bert.encoder.train()
+
+
+def _dead_parameter(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell.model.register_parameter("forgotten", nn.Parameter(torch.ones(3)))
+
+
+def _untied(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell.model.lm_head.weight = nn.Parameter(cell.model.lm_head.weight.detach().clone())
+
+
+def _running_statistic(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell.model.bert.embeddings.LayerNorm.register_forward_hook(lambda module, *_: module.bias.data.add_(0.01))
+
+
+def _forgets_a_weight_on_save(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    cls = cell.model_class
+    sound = cls.save_pretrained
+
+    def lossy(self: Any, folder: str, **options: Any) -> None:
+        state = {
+            key: value for key, value in self.state_dict().items() if "encoder.layer.1.output.dense.bias" not in key
+        }
+        sound(self, folder, state_dict=state, **options)
+
+    monkeypatch.setattr(cls, "save_pretrained", lossy)
+
+
+def _forgets_a_tie_on_load(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    cls = cell.model_class
+    sound = cls.from_pretrained.__func__
+
+    def lossy(owner: Any, *args: Any, **options: Any) -> Any:
+        model, info = sound(owner, *args, **options)
+        model.lm_head.weight = nn.Parameter(model.lm_head.weight.detach().clone())
+        return model, info
+
+    monkeypatch.setattr(cls, "from_pretrained", classmethod(lossy))
+
+
+def _head_ignores_labels(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    cls = module_of()(cell).BertForTokenClassification
+    sound = cls.forward
+
+    def broken(self: Any, *args: Any, labels: Any = None, **given: Any) -> Any:
+        return sound(self, *args, **given)
+
+    broken.__signature__ = __import__("inspect").signature(sound)  # type: ignore[attr-defined]
+    monkeypatch.setattr(cls, "forward", broken)
+
+
+def _head_gives_nan(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    cls = module_of()(cell).BertForQuestionAnswering
+    sound = cls.forward
+
+    def broken(self: Any, *args: Any, **given: Any) -> Any:
+        output = sound(self, *args, **given)
+        output.start_logits[1, 2] = float("nan")
+        return output
+
+    broken.__signature__ = __import__("inspect").signature(sound)  # type: ignore[attr-defined]
+    monkeypatch.setattr(cls, "forward", broken)
+
+
+def _reversed_tuple(output: Any, given: dict[str, Any]) -> Any:
+    return tuple(reversed(output)) if isinstance(output, tuple) else output
+
+
+def _state_between_calls(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def count(output: Any, given: dict[str, Any]) -> Any:
+        calls.append(1)
+        output["logits"] = output["logits"] + 1e-3 * len(calls)
+        return output
+
+    outputs_changed(count)(cell, monkeypatch)
+
+
+ENCODER = "bert.encoder"
+LAYER = "bert.encoder.layer.1"
+
+# name: model, check, break, what the first line says, whether the break changes an instance
+CASES: dict[str, tuple[str, str, Break, str, bool]] = {
+    "config loses a field": ("bert", "config_builds", _config_loses_a_field, "'num_hidden_layers'", True),
+    "NaN weight": ("bert", "model_builds", _nan_weight, "embeddings", True),
+    "left in training mode": ("bert", "model_builds", _left_in_training_mode, "bert.encoder", True),
+    "NaN in the logits": (
+        "bert",
+        "forward_is_finite_with_documented_shapes",
+        field("logits", lambda x: x.masked_fill(torch.arange(x.shape[1])[:, None] == 3, float("nan"))),
+        "logits is nan at [0, 3, 0]",
+        False,
+    ),
+    "one logit too few": (
+        "bert",
+        "forward_is_finite_with_documented_shapes",
+        field("logits", lambda x: x[..., :-1]),
+        "logits has shape",
+        False,
+    ),
+    "dropout in evaluation": (
+        "bert",
+        "deterministic",
+        output_of(ENCODER, lambda x: nn.functional.dropout(x, 0.1, training=True)),
+        "when the same forward runs a second time",
+        False,
+    ),
+    "state kept between calls": ("bert", "deterministic", _state_between_calls, "a second time", False),
+    "weight forgotten on save": (
+        "bert",
+        "save_and_load_round_trip",
+        _forgets_a_weight_on_save,
+        "missing keys after save and load: bert.encoder.layer.1.output.dense.bias",
+        False,
+    ),
+    "tie forgotten on load": (
+        "gpt2",
+        "save_and_load_round_trip",
+        _forgets_a_tie_on_load,
+        "lm_head.weight",
+        False,
+    ),
+    "untied head": ("gpt2", "embeddings_are_tied_as_the_config_says", _untied, "lm_head.weight is separate", True),
+    "forgotten parameter": (
+        "bert",
+        "every_trainable_parameter_gets_a_finite_gradient",
+        _dead_parameter,
+        "no gradient reaches forgotten",
+        True,
+    ),
+    "detached layer": (
+        "bert",
+        "every_trainable_parameter_gets_a_finite_gradient",
+        output_of(ENCODER, lambda x: x.detach()),
+        "no gradient reaches bert.embeddings",
+        False,
+    ),
+    "loss cut off from the weights": (
+        "bert",
+        "a_few_steps_lower_the_loss",
+        field("loss", lambda x: x.detach() + 0 * x),
+        "loss does not fall",
+        False,
+    ),
+    "statistics over the batch": (
+        "bert",
+        "batching_does_not_change_a_row",
+        output_of(LAYER, lambda x: x - x.mean(0, keepdim=True)),
+        "of row 0 differs first at [0, 0,",
+        False,
+    ),
+    "eager attention of another scale": (
+        "bert",
+        "attention_implementations_agree",
+        attribute(
+            module_of(),
+            "eager_attention_forward",
+            replacing(lambda sound: lambda module, q, k, v, mask, **given: sound(module, 1.1 * q, k, v, mask, **given)),
+        ),
+        "between eager and sdpa attention",
+        False,
+    ),
+    "tuple out of order": (
+        "bert",
+        "output_dataclass_and_tuple_agree",
+        both(
+            without("return_dict"),
+            outputs_changed(
+                lambda output, given: (output["logits"] + 1,) if given.get("return_dict") is False else output
+            ),
+        ),
+        "tuple element 0",
+        False,
+    ),
+    "head without loss": (
+        "bert",
+        "heads_build_run_and_round_trip",
+        _head_ignores_labels,
+        "BertForTokenClassification: takes labels and gives no loss",
+        False,
+    ),
+    "NaN in a head": (
+        "bert",
+        "heads_build_run_and_round_trip",
+        _head_gives_nan,
+        "BertForQuestionAnswering: start_logits is nan at [1, 2]",
+        False,
+    ),
+    "token types ignored": (
+        "bert",
+        "every_input_moves_the_output",
+        without("token_type_ids"),
+        "token_type_ids moves no output",
+        False,
+    ),
+    "attention mask ignored": (
+        "llama",
+        "every_input_moves_the_output",
+        without("attention_mask"),
+        "attention_mask moves no output",
+        False,
+    ),
+    "constant logits": (
+        "bert",
+        "outputs_are_alive",
+        field("logits", lambda x: torch.zeros_like(x) + 3),
+        "the same for different rows",
+        False,
+    ),
+    "model changed by running": ("bert", "model_state_is_unchanged", _running_statistic, "LayerNorm.bias is not", True),
+}
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_broken_model_is_caught(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, check, broken, says, own = CASES[case]
+    assert_caught(model, f"common::{check}", broken, says, monkeypatch, own=own)
+
+
+def test_undeclared_slice_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = Cell(spec_of("bert"))
+    assert run_check(cell, "common::loads_only_declared_slices").outcome == "passed"
+    monkeypatch.setitem(sys.modules, "transformers.models.made_up", types.ModuleType("made_up"))
+    result = run_check(cell, "common::loads_only_declared_slices")
+    assert result.outcome == "failed"
+    assert result.message.startswith("the run loaded made_up of transformers/models")
+
+
+def _marked(module: str) -> dict[str, Any]:
+    found = importlib.import_module(f"harness.checks.{module}")
+    return {
+        f"{module}::{name.removeprefix('test_')}": getattr(value, _MARK)
+        for name, value in vars(found).items()
+        if hasattr(value, _MARK)
+    }
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_core_checks_are_those_marked_core(category: str) -> None:
+    marked = {**_marked("common"), **_marked(category)}
+    listed = {name: level for level, names in CORE[category].items() for name in names}
+    assert listed == {name: mark.level for name, mark in marked.items() if mark.core}
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_level_needs_every_core_check(category: str) -> None:
+    from harness.verdict import CheckResult
+
+    results = [
+        CheckResult(id=name, level=level, core=True, outcome="passed")
+        for level, names in CORE[category].items()
+        for name in names
+    ]
+    assert reached_level(results, CORE[category]) == "consistent"
+    assert reached_level(results[:-1], CORE[category]) == "forward"
+
+
+def test_every_check_of_common_has_a_broken_model() -> None:
+    broken = {check for _, check, *_ in CASES.values()} | {"loads_only_declared_slices"}
+    assert broken == {name.partition("::")[2] for name in _marked("common")}
