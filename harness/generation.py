@@ -130,6 +130,17 @@ def with_token(cell: Cell, tokens: Tensor, index: int) -> Tensor:
     return out
 
 
+def exchanged(inputs: dict[str, Tensor], first: int, second: int) -> dict[str, Tensor]:
+    """Returns `inputs` with two tokens in each other's place, each with its type, its box and its mask."""
+    order = torch.arange(inputs["input_ids"].shape[1], device=inputs["input_ids"].device)
+    order[first], order[second] = second, first
+    shape = inputs["input_ids"].shape
+    return {
+        name: tensor[:, order] if tensor.dim() >= 2 and tensor.shape[:2] == shape else tensor
+        for name, tensor in inputs.items()
+    }
+
+
 def pad_token(cell: Cell) -> int:
     """Returns the token that pads: the config's own, else its end of text, else a plain one."""
     text = cell.config.get_text_config(decoder=True)

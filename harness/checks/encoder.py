@@ -73,10 +73,9 @@ def test_token_order_matters(cell: Cell, logits: Tensor) -> None:
     first, second, watched = plain[1], plain[-1], plain[0]
     for row in range(tokens.shape[0]):
         tokens[row, first] = generation.other_token(cell, int(tokens[row, second]))
-    swapped = tokens.clone()
-    swapped[:, first], swapped[:, second] = tokens[:, second], tokens[:, first]
-    before = logits_of(cell, {**cell.inputs, "input_ids": tokens})[:, watched]
-    after = logits_of(cell, {**cell.inputs, "input_ids": swapped})[:, watched]
+    inputs = {**cell.inputs, "input_ids": tokens}
+    before = logits_of(cell, inputs)[:, watched]
+    after = logits_of(cell, generation.exchanged(inputs, first, second))[:, watched]
     assert_moved(f"output at position {watched}", after, before, f"when tokens {first} and {second} change places")
 
 

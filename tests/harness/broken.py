@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from harness import checking
 from harness import checks as checks_package
 from harness.cell import Cell, pytest_arguments
 from harness.checking import CheckPlugin
@@ -221,3 +223,13 @@ def assert_caught(
     assert result.outcome == "failed", f"{check_id} does not catch it"
     first = result.message.partition("\n")[0]
     assert says in first, f"first line: {first}"
+
+
+def checks_of(module: str) -> set[str]:
+    """Returns the ids of the checks that a module of `harness/checks` defines."""
+    found = importlib.import_module(f"harness.checks.{module}")
+    return {
+        f"{module}::{name.removeprefix('test_')}"
+        for name, value in vars(found).items()
+        if hasattr(value, checking._MARK)
+    }
