@@ -330,12 +330,14 @@ class Generated:
 
 
 def generate(cell: Cell, inputs: dict[str, Tensor], **options: Any) -> Generated:
-    """Generates up to `NEW_TOKENS` tokens greedily, by the config's own rules for begin, end and padding.
+    """Generates 3 to `NEW_TOKENS` tokens greedily, by the config's own rules for begin, end and padding.
 
     Args:
       inputs: without labels, and without position ids: deriving them is `generate`'s own work.
     """
     settings: dict[str, Any] = {"max_new_tokens": NEW_TOKENS, "do_sample": False, "num_beams": 1, **options}
+    # An end after the first token would leave the cache unread.
+    settings["min_new_tokens"] = min(3, settings["max_new_tokens"])
     given = {
         name: tensor
         for name, tensor in inputs.items()

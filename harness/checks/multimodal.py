@@ -192,8 +192,14 @@ def test_placeholders_must_match_the_features(cell: Cell) -> None:
     token = _placeholder(cell)
     row, column = (tokens == token).nonzero()[-1].tolist()
     tokens[row, column] = generation.other_token(cell, int(tokens[row, column]))
-    with pytest.raises((ValueError, RuntimeError)):
+    try:
         cell.forward(inputs={**cell.inputs, "input_ids": tokens})
+    except (ValueError, RuntimeError):
+        return
+    raise AssertionError(
+        "one image placeholder too few is accepted: features of the image are lost, or go to another row\n"
+        f"placeholder at {[row, column]} replaced, {int((tokens == token).sum())} left for all rows"
+    )
 
 
 @check(level="consistent", unless=_needs_image)
