@@ -1,9 +1,15 @@
 """Runs the test files named on the command line with pytest, as Bazel runs a test."""
 
 import os
+import site
 import sys
 
-import pytest
+# What the user installed beside the interpreter is no part of a test: neither its packages nor its pytest plugins.
+_FOREIGN = {*site.getsitepackages(), site.getusersitepackages()}
+sys.path[:] = [entry for entry in sys.path if entry not in _FOREIGN]
+os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+
+import pytest  # noqa: E402
 
 
 def main(arguments: list[str]) -> int:

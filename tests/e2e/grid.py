@@ -133,7 +133,7 @@ class Workspace:
         done = subprocess.run(
             self.command(verb, *logged, *rest, fetch=fetch, output_user_root=output_user_root),
             cwd=self.source,
-            env={**os.environ, **(environment or {})},
+            env=_environment() | (environment or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -169,6 +169,11 @@ class Workspace:
     def shutdown(self) -> None:
         """Ends the Bazel server."""
         self.bazel("shutdown")
+
+
+def _environment() -> dict[str, str]:
+    """Returns this process's environment without what would tell the inner Bazel that it is in a test."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("TEST_", "RUNFILES_"))}
 
 
 def label(spawn: dict[str, object]) -> str:
