@@ -235,7 +235,7 @@ def _tree(config: PreTrainedConfig) -> Iterator[PreTrainedConfig]:
         yield from _tree(sub)
 
 
-def count_features(model: PreTrainedModel, modality: str, given: Mapping[str, torch.Tensor]) -> int:
+def count_features(model: PreTrainedModel, modality: str, given: Mapping[str, torch.Tensor], batch: int) -> int:
     """Returns how many placeholders of `modality` one row takes, from the model's own `get_<modality>_features`.
 
     Where it has none but the config fixes a number of queries (Q-Former), that number.
@@ -253,7 +253,6 @@ def count_features(model: PreTrainedModel, modality: str, given: Mapping[str, to
     accepted = inspect.signature(method).parameters
     with torch.no_grad(), seeded(0):
         found = method(**{key: value for key, value in given.items() if key in accepted})
-    batch = next(iter(given.values())).shape[0]
     return _count_rows(found) // batch
 
 
@@ -364,7 +363,7 @@ def fill_weights(model: nn.Module, seed: int) -> None:
     done: set[int] = set()
     for prefix, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
-            if parameter.is_floating_point() and id(parameter) not in done:
+            if parameter.is_floating_point() and parameter.numel() and id(parameter) not in done:
                 done.add(id(parameter))
                 path = f"{prefix}.{name}" if prefix else name
                 parameter.copy_(_fresh_values(module, path, parameter, seed))

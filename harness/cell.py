@@ -176,7 +176,7 @@ class Cell:
             cls=cls,
             config=config,
             category=self.spec.category,
-            features=self._features(cls),
+            features=self._features(cls, batch),
             options={**declared, **options},
             seed=seed,
             batch=batch,
@@ -186,16 +186,15 @@ class Cell:
         made = inputs.make(request, self.spec.label)
         return {name: self.runtime.place(tensor) for name, tensor in made.items()}
 
-    def _features(self, cls: type[PreTrainedModel]) -> Features:
+    def _features(self, cls: type[PreTrainedModel], batch: int) -> Features:
         """Returns what counts placeholders by asking a model of `cls` for the features."""
         from harness.build import count_features
 
         def count(modality: str, made: dict[str, Tensor]) -> int:
             if cls not in self._counting:
                 self._counting[cls] = self.model if cls is self.model_class else self.fresh_model(cls=cls)
-            return count_features(
-                self._counting[cls], modality, {name: self.runtime.place(tensor) for name, tensor in made.items()}
-            )
+            placed = {name: self.runtime.place(tensor) for name, tensor in made.items()}
+            return count_features(self._counting[cls], modality, placed, batch)
 
         return count
 

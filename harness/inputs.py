@@ -267,7 +267,9 @@ def _input_ids(request: Request, made: dict[str, Tensor]) -> Tensor:
             *[token] * count,
             *(mark for mark in marks[1:] if isinstance(mark, int)),
         ]
-        words = torch.cat([words[..., :1], torch.tensor(run).expand(*words.shape[:-1], -1), words[..., 1:]], dim=-1)
+        words = torch.cat(
+            [words[..., :1], torch.tensor(run, dtype=torch.long).expand(*words.shape[:-1], -1), words[..., 1:]], dim=-1
+        )
     if _ends(request):
         last = _end_token(request.config)
         if last is not None:
@@ -469,7 +471,17 @@ def _pixel_values(request: Request, made: dict[str, Tensor]) -> Tensor:
         return _picture(request, "pixel_values", request.batch * request.size("video_frames", frames))
     if isinstance(frames, int):
         return _picture(request, "pixel_values", request.batch, request.size("video_frames", frames))
+    if "pixel_attention_mask" in request.parameters:  # several pictures a row
+        return _picture(request, "pixel_values", request.batch, 1)
     return _picture(request, "pixel_values", request.batch)
+
+
+def _pixel_attention_mask(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """Ones along the pixels of each of a row's pictures."""
+    picture = made.get("pixel_values")
+    if picture is None or picture.dim() != 5:
+        return None
+    return torch.ones(*picture.shape[:2], *picture.shape[-2:], dtype=torch.bool)
 
 
 def _original_size(request: Request) -> tuple[int, int]:
@@ -606,6 +618,14 @@ def _input_features(request: Request, made: dict[str, Tensor]) -> Tensor:
     )
 
 
+def _features_mask(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """Ones along the frames of a spectrogram."""
+    frames = made.get("input_features")
+    if frames is None or frames.dim() != 3:
+        return None
+    return torch.ones(frames.shape[0], frames.shape[_time_axis(request)], dtype=torch.long)
+
+
 def _input_values(request: Request, made: dict[str, Tensor]) -> Tensor:
     """Samples (batch, samples), with a channel where the model separates them, or a spectrogram of fixed length."""
     if _node(request.config, "num_mel_bins", "max_length", "patch_size") is not None:
@@ -656,9 +676,11 @@ MAKERS: dict[str, Maker] = {
     "conditional_pixel_values": _condition,
     "input_features": _input_features,
     "input_values": _input_values,
+    "input_features_mask": _features_mask,
     "image_sizes": _image_sizes,
     "image_grid_thw": _image_grid,
     "pixel_mask": _pixel_mask,
+    "pixel_attention_mask": _pixel_attention_mask,
     "bool_masked_pos": _masked_patches,
     "input_ids": _input_ids,
     "attention_mask": _attention_mask,

@@ -184,12 +184,15 @@ MEANINGS: tuple[tuple[str, str], ...] = (
     ("layers", r".*num_.*layers|.*_num_layers|.*_layers|depth|.*_depth|max_window_layers|resampler_depth"),
     # How attention is divided.
     ("key_value_heads", r".*(key_value|kv|key)_heads|.*multi_query_group_num|kv_n_heads|n_kv_heads"),
-    ("heads", r".*(num_|n_|_)heads?(_ipa)?|n_heads?|.*attention_heads|heads|encoder_num_heads"),
     (
         "head_width",
         r"(.*_)?head_(dim|width|size)|d_kv|kv_channels|dim_head|.*_d_head|.*_head_dim|head_dim_.*|attention_head_size",
     ),
-    ("groups", r"n_group|num_groups|num_conv_pos_embedding_groups|.*_n_groups|n_groups|o_groups|norm_num_groups"),
+    ("heads", r".*(num_|n_|_)heads?(_ipa)?|n_heads?|.*attention_heads|heads|encoder_num_heads"),
+    (
+        "groups",
+        r"n_group|num_groups|num_conv_pos_embedding_groups|.*_n_groups|n_groups|o_groups|norm_num_groups|upsample_groups",
+    ),
     # Experts.
     ("chosen_experts", r".*(experts_per_tok(en)?|top_?k|experts_per_token|topk_group)|moe_k"),
     ("experts", r".*(num|n)_.*experts|num_experts|n_experts|.*_num_experts"),
@@ -244,6 +247,7 @@ class Node:
     old: dict[str, Any]
     scale: Scale
     layers: int
+    depth: int = 0
     new: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def named(self, *meanings: str) -> dict[str, int]:
@@ -278,8 +282,7 @@ def _layer_index(value: int, node: Node) -> int:
     """Keeps negative indices that still exist; scales the others from the old depth to the new."""
     if value < 0:
         return max(value, -node.layers)
-    depth = max([*node.named("layers").values(), value + 1])
-    return value * node.layers // depth
+    return value * node.layers // max(node.depth, value + 1)
 
 
 def _patch(value: int, node: Node) -> int:
@@ -328,7 +331,7 @@ RULES: dict[str, Callable[[int, Node], int]] = {
     "key_value_heads": _key_value_heads,
     "heads": _heads,
     "head_width": _head_width,
-    "groups": lambda value, node: min(value, 2),
+    "groups": lambda value, node: node.scale.width(value) if value >= 256 else min(value, 2),
     "chosen_experts": lambda value, node: min(value, 2),
     "experts": lambda value, node: min(value, EXPERTS),
     "patch": _patch,
@@ -355,11 +358,16 @@ def _apply(meaning: str, value: Any, node: Node) -> Any:
 # One configuration: the rules field by field, then what depends on several fields.
 
 
-def _shrink_node(full: Any, declared: Mapping[str, Any], scale: Scale) -> Any:
-    """Returns the tiny twin of `full` and of all below it."""
-    subs = {name: _shrink_node(sub, _mapping(declared.get(name)), scale) for name, sub in sub_configs(full)}
-    old = {name: value for name, value in field_values(full).items() if name not in subs}
-    node = Node(old=old, scale=scale, layers=_layer_count(old, declared))
+def _shrink_node(full: Any, declared: Mapping[str, Any], scale: Scale, at_least: int = 2) -> Any:
+    """Returns the tiny twin of `full` and of all below it, with at least so many layers in each."""
+    parts = dict(sub_configs(full))
+    old = {name: value for name, value in field_values(full).items() if name not in parts}
+    layers = _layer_count(old, declared, at_least)
+    depth = _depth(old)
+    below = 2 if depth else layers  # where a configuration has no layers, what it numbers are those of its parts
+    subs = {name: _shrink_node(sub, _mapping(declared.get(name)), scale, below) for name, sub in parts.items()}
+    depth = depth or max((_depth(field_values(sub)) for sub in parts.values()), default=0)
+    node = Node(old=old, scale=scale, layers=layers, depth=depth)
     for name, value in old.items():
         meaning = meaning_of(name)
         node.new[name] = _apply(meaning if meaning in RULES else "keep", value, node)
@@ -367,6 +375,7 @@ def _shrink_node(full: Any, declared: Mapping[str, Any], scale: Scale) -> Any:
     node.new.update(fixed)
     for dependent in DEPENDENTS:
         node.new.update({name: value for name, value in dependent(node).items() if name not in fixed})
+    node.new.update(_outputs(node))
     for from_parts in (_image_tokens, _tile_sizes, _open_placeholders, _start_token):
         node.new.update({name: value for name, value in from_parts(node, full, subs).items() if name not in fixed})
     return _rebuild(full, node, subs, fixed)
@@ -376,7 +385,12 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _layer_count(old: Mapping[str, Any], declared: Mapping[str, Any]) -> int:
+def _depth(old: Mapping[str, Any]) -> int:
+    """Returns the largest number of layers that the fields of one configuration name; 0 if none does."""
+    return max((value for name, value in old.items() if meaning_of(name) == "layers" and _is_integer(value)), default=0)
+
+
+def _layer_count(old: Mapping[str, Any], declared: Mapping[str, Any], at_least: int) -> int:
     """Returns how many layers show every kind of layer that the configuration lists, at least 2."""
     kinds = 1
     for name, value in old.items():
@@ -384,10 +398,14 @@ def _layer_count(old: Mapping[str, Any], declared: Mapping[str, Any]) -> int:
             kinds = max(kinds, len(set(value)))
         elif meaning_of(name) == "layer_pairs":
             kinds = max(kinds, *(len(kind) for kind, _ in value))
+        elif meaning_of(name) == "layer_index" and isinstance(value, (list, tuple)):
+            kinds = max(kinds, min(len(value), 4))  # as many layers as are told apart by their number
         elif meaning_of(name) == "period" and _is_integer(value) and value > 1:
             kinds = max(kinds, 2)
+    if not any(meaning_of(name) == "stages" and isinstance(value, (list, tuple)) for name, value in old.items()):
+        kinds = max(kinds, len(old.get("_out_indices") or ()))
     given = [value for name, value in declared.items() if meaning_of(name) == "layers" and _is_integer(value)]
-    return max(given, default=2 if kinds == 1 else max(4, kinds))
+    return max(given, default=at_least if kinds == 1 else max(4, kinds))
 
 
 def _layer_lists(node: Node) -> dict[str, Any]:
@@ -414,6 +432,18 @@ def _layer_lists(node: Node) -> dict[str, Any]:
     return found
 
 
+def _outputs(node: Node) -> dict[str, Any]:
+    """Spreads the layers that a backbone hands out over the new depth; a staged one keeps its stages."""
+    chosen = node.old.get("_out_indices")
+    for name in ("_out_indices", "_out_features"):
+        node.new.pop(name, None)
+    if not chosen:
+        return {}
+    if _staged(node):
+        return {"out_indices": list(chosen)}
+    return {"out_indices": [(place + 1) * node.layers // len(chosen) for place in range(len(chosen))]}
+
+
 def _head_widths(node: Node) -> dict[str, Any]:
     """Keeps `width == heads * head width` where it held."""
     found: dict[str, Any] = {}
@@ -423,6 +453,16 @@ def _head_widths(node: Node) -> dict[str, Any]:
                 if heads * head_width == width and heads > 1:
                     found.setdefault(name, node.new[width_name] // node.new[heads_name])
     return found
+
+
+def _open_heads(node: Node) -> dict[str, Any]:
+    """Fills in head counts and widths that a class leaves open and its model then needs."""
+    heads = next((node.new[name] for name in node.named("heads")), None)
+    width = next((node.new[name] for name in ("hidden_size", "d_model", "n_embd") if node.new.get(name)), None)
+    if not heads or not width:
+        return {}
+    wanted = {"head_dim": width // heads, "num_key_value_heads": heads}
+    return {name: value for name, value in wanted.items() if name in node.old and node.old[name] is None}
 
 
 def _patch_strides(node: Node) -> dict[str, Any]:
@@ -492,6 +532,7 @@ def _padding(node: Node) -> dict[str, Any]:
 DEPENDENTS: tuple[Callable[[Node], dict[str, Any]], ...] = (
     _layer_lists,
     _head_widths,
+    _open_heads,
     _patch_strides,
     _state_space_heads,
     _rotary_sections,

@@ -164,3 +164,14 @@ def test_shrinking_twice_changes_nothing_more() -> None:
 )
 def test_names_mean_what_they_say(name: str, meaning: str) -> None:
     assert shrink.meaning_of(name) == meaning
+
+
+def test_layers_told_apart_by_number_stay_apart() -> None:
+    class PickyConfig(TowerConfig):
+        model_type = "made_up_picky"
+        global_attn_indexes: tuple[int, ...] = (9, 19, 29, 38)
+
+    tiny = shrink.shrink(PickyConfig())
+    assert tiny.num_hidden_layers == 4
+    assert len(set(tiny.global_attn_indexes)) == 4
+    assert max(tiny.global_attn_indexes) < tiny.num_hidden_layers
