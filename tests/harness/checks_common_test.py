@@ -36,7 +36,7 @@ def _config_loses_a_field(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     cls = type(cell.config)
     sound = cls.from_dict.__func__
 
-    def lossy(owner: Any, values: dict[str, Any], **options: Any) -> Any:
+    def lossy(owner: Any, /, values: dict[str, Any], **options: Any) -> Any:
         return sound(owner, {key: value for key, value in values.items() if key != "num_hidden_layers"}, **options)
 
     monkeypatch.setattr(cls, "from_dict", classmethod(lossy))
@@ -80,7 +80,7 @@ def _forgets_a_tie_on_load(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     cls = cell.model_class
     sound = cls.from_pretrained.__func__
 
-    def lossy(owner: Any, *args: Any, **options: Any) -> Any:
+    def lossy(owner: Any, /, *args: Any, **options: Any) -> Any:
         model, info = sound(owner, *args, **options)
         model.lm_head.weight = nn.Parameter(model.lm_head.weight.detach().clone())
         return model, info
