@@ -8,6 +8,7 @@ itself, since the clock also measures how busy the machine is: unless both runs 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Mapping, Sequence
 
 from harness.reporter import HarnessFault
@@ -170,10 +171,15 @@ def _status(spec: Spec, runs: Sequence[RunRecord]) -> tuple[Status, str, str]:
 
 
 def _pass(spec: Spec, record: RunRecord) -> tuple[Status, str, str]:
-    names = {spec.backend.name, *(check.id for check in record.checks)}
+    planned = [check.id for check in record.checks]
+    ran = {spec.backend.name, *(check.id for check in record.checks if check.outcome != "not_run")}
     for known in spec.known_failures:
-        if known.match in names:
+        if known.match in ran:
             return "unexpected_pass", f"known failure {known.match!r} ({known.reason}) passes: remove the entry", ""
+        if "::" in known.match and known.match not in planned:
+            close = difflib.get_close_matches(known.match, planned, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            return "failed", f"known failure {known.match!r} names no check of this cell{hint}", ""
     return "passed", "", ""
 
 

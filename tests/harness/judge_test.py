@@ -186,6 +186,12 @@ def test_a_pass_with_a_known_failure_of_another_backend_is_a_pass() -> None:
     assert _judge(PASS, known_failures=[known_failure("cuda")]).status == "passed"
 
 
+def test_a_known_failure_of_no_check_is_a_mistake_and_said_so() -> None:
+    verdict = _judge(PASS, known_failures=[known_failure("fake::foward")])
+    assert verdict.status == "failed"
+    assert verdict.reason == "known failure 'fake::foward' names no check of this cell; did you mean 'fake::forward'?"
+
+
 def test_a_run_that_lost_a_core_check_does_not_pass() -> None:
     verdict = _judge(PASS, core={**CORE, "consistent": ("fake::consistent", "fake::causality")})
     assert (verdict.status, verdict.level) == ("failed", "forward")
@@ -209,3 +215,8 @@ def test_mock_may_leave_out_what_only_a_model_can_show() -> None:
 def test_mock_that_fails_proves_nothing() -> None:
     verdict = _judge(FAIL, FAIL, backend=MOCK)
     assert (verdict.status, verdict.level) == ("failed", "declared")
+
+
+def test_a_known_failure_of_a_check_that_mock_leaves_out_is_no_unexpected_pass() -> None:
+    record = _record("passed", "not_run", "not_run", "not_run", message="mock: no model was run")
+    assert _judge(record, backend=MOCK, known_failures=[known_failure("fake::forward")]).status == "passed"
