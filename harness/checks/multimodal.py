@@ -53,10 +53,6 @@ def _not_generative(cell: Cell) -> str | None:
     return None if cell.model_class.can_generate() else "the class does not generate text"
 
 
-def _no_cache(cell: Cell) -> str | None:
-    return _not_generative(cell) or (None if takes(cell, "past_key_values") else "forward takes no past_key_values")
-
-
 def _no_next_token_loss(cell: Cell) -> str | None:
     return _not_generative(cell) or (None if takes(cell, "labels") else "forward takes no labels")
 
@@ -232,7 +228,7 @@ def test_left_padding_does_not_change_logits(cell: Cell) -> None:
     generation.assert_padding_ignored(cell, cell.inputs, side="left")
 
 
-@check(level="consistent", core=True, unless=_no_cache)
+@check(level="consistent", core=True, unless=_not_generative)
 def test_cached_and_uncached_greedy_generation_agree(cell: Cell) -> None:
     """Finds generate taking other logits or tokens with the cache than without, image included."""
     cached = generation.generate(cell, cell.inputs, use_cache=True)
