@@ -141,6 +141,19 @@ def exchanged(inputs: dict[str, Tensor], first: int, second: int) -> dict[str, T
     }
 
 
+def continued(inputs: dict[str, Tensor], tokens: Tensor) -> dict[str, Tensor]:
+    """Returns `inputs` with more tokens (batch, length): visible, and of type 0 in whatever runs along them."""
+    shape = inputs["input_ids"].shape
+    more = tokens.shape[1] - shape[1]
+    out = {**inputs, "input_ids": tokens}
+    for name, tensor in inputs.items():
+        if name != "input_ids" and tensor.dim() >= 2 and tensor.shape[:2] == shape and not tensor.is_floating_point():
+            kept = tensor[:, : tokens.shape[1]]
+            added = kept.new_full((shape[0], max(0, more), *tensor.shape[2:]), int(name == "attention_mask"))
+            out[name] = torch.cat([kept, added], dim=1)
+    return out
+
+
 def pad_token(cell: Cell) -> int:
     """Returns the token that pads: the config's own, else its end of text, else a plain one."""
     text = cell.config.get_text_config(decoder=True)

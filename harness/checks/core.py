@@ -69,6 +69,7 @@ _OWN: Mapping[str, tuple[str, ...]] = {
         "multimodal::placeholders_must_match_the_features",
         "multimodal::text_is_causal",
         "multimodal::left_padding_does_not_change_logits",
+        "multimodal::generation_agrees_with_a_loop_over_forward",
         "multimodal::cached_and_uncached_greedy_generation_agree",
         "multimodal::loss_is_the_cross_entropy_of_the_next_token",
         "multimodal::text_padding_does_not_change_similarities",

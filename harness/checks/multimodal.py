@@ -7,6 +7,7 @@ import inspect
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import GenerationMixin
 
 from harness import generation
 from harness.cell import Cell
@@ -51,6 +52,14 @@ def _contrastive_reason(cell: Cell) -> str | None:
 
 def _not_generative(cell: Cell) -> str | None:
     return None if cell.model_class.can_generate() else "the class does not generate text"
+
+
+def _always_cached(cell: Cell) -> str | None:
+    if _not_generative(cell) is not None:
+        return _not_generative(cell)
+    if cell.model_class.generate is not GenerationMixin.generate and hasattr(cell.model, "language_model"):
+        return "generate hands embeddings to its language model, and generation from embeddings always uses the cache"
+    return None
 
 
 def _no_next_token_loss(cell: Cell) -> str | None:
@@ -229,6 +238,22 @@ def test_left_padding_does_not_change_logits(cell: Cell) -> None:
 
 
 @check(level="consistent", core=True, unless=_not_generative)
+def test_generation_agrees_with_a_loop_over_forward(cell: Cell) -> None:
+    """Finds generate reading a stale cache, or feeding other tokens or features than the prompt's and its own."""
+    result = generation.generate(cell, cell.inputs)
+    start = result.tokens.shape[1] - len(result.logits)
+    for index, logits in enumerate(result.logits):
+        expected = logits_of(cell, generation.continued(cell.inputs, result.tokens[:, : start + index]))[:, -1]
+        assert_close(
+            f"logits of new token {index}",
+            logits,
+            expected.to(logits),
+            cell.tolerance,
+            "between generate and a plain forward",
+        )
+
+
+@check(level="consistent", core=True, unless=_always_cached)
 def test_cached_and_uncached_greedy_generation_agree(cell: Cell) -> None:
     """Finds generate taking other logits or tokens with the cache than without, image included."""
     cached = generation.generate(cell, cell.inputs, use_cache=True)

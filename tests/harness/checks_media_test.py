@@ -247,6 +247,13 @@ MULTIMODAL: dict[str, tuple[str, str, Break, str, bool]] = {
         "logits of new token 1",
         False,
     ),
+    "stale cache against a plain forward": (
+        "llava",
+        "generation_agrees_with_a_loop_over_forward",
+        _STALE_CACHE,
+        "logits of new token 1",
+        False,
+    ),
     "generate drops the image": (
         "llava",
         "image_moves_what_is_generated",
