@@ -79,9 +79,7 @@ def test_failing_cell_is_cached_and_still_fails(workspace: Workspace) -> None:
         assert "did you mean 'hidden_size'" in first.output
         assert first.proved == {"//models/decoder/llama:cpu", "//models/decoder/llama:mock"}
         # A clean output base takes the failure from the disk cache, and it is a failure still.
-        clean = workspace.bazel(
-            "test", "--keep_going", "//models/...", output_user_root=workspace.root / "failing"
-        )
+        clean = workspace.bazel("test", "--keep_going", "//models/...", output_user_root=workspace.root / "failing")
         assert clean.status == 3, clean.output
         assert clean.proved == frozenset()
         assert "//models/decoder/llama:cpu: config key 'hiden_size'" in clean.output
