@@ -50,11 +50,16 @@ class Declaration:
         return self._scan(self._spec.folder)
 
     def _scan(self, name: str) -> Folder:
-        for entry in sys.path:
-            package = Path(entry) / "transformers"
-            if (package / "models" / name / "__init__.py").is_file():
-                return scan_folder(package, name)
-        raise ScanError(f"no model folder {name!r}")
+        package = self._package(name)
+        if package is None:
+            raise ScanError(f"no model folder {name!r}")
+        return scan_folder(package, name)
+
+    @staticmethod
+    def _package(name: str) -> Path | None:
+        """Returns the transformers package that has the model folder `name` among this cell's inputs."""
+        packages = [Path(entry) / "transformers" for entry in sys.path]
+        return next((found for found in packages if (found / "models" / name / "__init__.py").is_file()), None)
 
     def check_folder(self) -> None:
         """The folder exists in the environment and is one of the declared slices."""
@@ -107,7 +112,8 @@ class Declaration:
 
     def _config_named(self, name: str) -> Config | None:
         """Returns the configuration of a class name or model type in any of the cell's slices."""
-        for folder in self._spec.slices:
+        # The core has a part of some slices, and a mock cell has no core.
+        for folder in filter(self._package, self._spec.slices):
             for class_name, config in self._scan(folder).configs.items():
                 if name in (class_name, config.model_type):
                     return config
