@@ -39,13 +39,14 @@ def _pairs(word):
     return {word[i:i + 2].lower(): None for i in range(len(word) - 1)}
 
 def nearest(word, vocabulary):
-    """Returns the entry of `vocabulary` that shares the most letter pairs with `word`, or None if none is near.
-
-    The measure is Dice's coefficient of the pairs, in percent; Starlark has no edit distance.
+    """Finds the word that was probably meant, by Dice's coefficient of letter pairs; Starlark has no edit distance.
 
     Args:
       word: what the user wrote.
       vocabulary: list of strings.
+
+    Returns:
+      The entry of `vocabulary` that shares the most pairs of neighbouring letters, or None if none is near.
     """
     pairs = _pairs(word)
     best, best_score = None, 0
@@ -57,13 +58,16 @@ def nearest(word, vocabulary):
     return best if best_score >= 50 else None
 
 def outside_vocabulary(label, attribute, word, vocabulary):
-    """Returns the error for a word outside a closed vocabulary, or None if it is in it.
+    """Checks a word against a closed vocabulary.
 
     Args:
       label: label of the declaration, for the message.
       attribute: name of the attribute that holds the word.
       word: what the user wrote.
       vocabulary: list of the allowed words.
+
+    Returns:
+      The error's text, or None if the word is in the vocabulary.
     """
     if word in vocabulary:
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib.util
 import platform
 import re
 import sys
@@ -130,13 +131,15 @@ def check(lock: Path, requirements: Sequence[str]) -> list[str]:
 
 def _unsatisfied(pins: Mapping[str, Pin], requirements: Sequence[str], tag: str) -> list[str]:
     """Returns one sentence for each of `requirements` that no pin satisfies on the platform of `tag`."""
-    from pip._vendor.packaging.requirements import InvalidRequirement, Requirement
+    # A plain interpreter has pip's copy of it.
+    where = "" if importlib.util.find_spec("packaging") else "pip._vendor."
+    parser = importlib.import_module(f"{where}packaging.requirements")
 
     problems = []
     for line in requirements:
         try:
-            requirement = Requirement(line)
-        except InvalidRequirement as error:
+            requirement = parser.Requirement(line)
+        except parser.InvalidRequirement as error:
             raise LockError(f"requirements.in: {line!r} is no requirement ({error})") from None
         if requirement.marker is not None and not requirement.marker.evaluate(_marker_values(tag)):
             continue
