@@ -164,23 +164,45 @@ def _status(spec: Spec, runs: Sequence[RunRecord]) -> tuple[Status, str, str]:
     if differs:
         return "flaky", f"two runs of the same inputs differ: {differs}", name
     known = _known(spec, record)
-    if known is not None:
-        issue = f" ({known.issue})" if known.issue else ""
-        return "expected_failure", f"{known.reason}{issue}", name
-    return "failed", f"{name}: {message}" if name else message, name
+    if known is None:
+        return "failed", f"{name}: {message}" if name else message, name
+    stale = _stale_entry(spec, record)
+    if stale is not None:
+        return *stale, name
+    issue = f" ({known.issue})" if known.issue else ""
+    return "expected_failure", f"{known.reason}{issue}", name
 
 
 def _pass(spec: Spec, record: RunRecord) -> tuple[Status, str, str]:
-    planned = [check.id for check in record.checks]
-    ran = {spec.backend.name, *(check.id for check in record.checks if check.outcome != "not_run")}
     for known in spec.known_failures:
-        if known.match in ran:
-            return "unexpected_pass", f"known failure {known.match!r} ({known.reason}) passes: remove the entry", ""
-        if "::" in known.match and known.match not in planned:
-            close = difflib.get_close_matches(known.match, planned, n=1)
+        if known.match == spec.backend.name:
+            return "unexpected_pass", _remove(known, "passes"), ""
+    stale = _stale_entry(spec, record)
+    return ("passed", "", "") if stale is None else (*stale, "")
+
+
+def _stale_entry(spec: Spec, record: RunRecord) -> tuple[Status, str] | None:
+    """Returns status and reason for the first known failure of a check that does not fail or does not exist.
+
+    None where every entry still means something. A check that did not run says nothing of its entry, and neither does
+    a run that died before it planned its checks.
+    """
+    outcomes = {check.id: check.outcome for check in record.checks}
+    for known in spec.known_failures:
+        outcome = outcomes.get(known.match, "")
+        if outcome == "passed":
+            return "unexpected_pass", _remove(known, "passes")
+        if outcome == "not_applicable":
+            return "unexpected_pass", _remove(known, "does not apply to this cell")
+        if "::" in known.match and not outcome and outcomes:
+            close = difflib.get_close_matches(known.match, outcomes, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            return "failed", f"known failure {known.match!r} names no check of this cell{hint}", ""
-    return "passed", "", ""
+            return "failed", f"known failure {known.match!r} names no check of this cell{hint}"
+    return None
+
+
+def _remove(known: KnownFailure, why: str) -> str:
+    return f"known failure {known.match!r} ({known.reason}) {why}: remove the entry"
 
 
 def _first_failure(record: RunRecord) -> tuple[str, str]:

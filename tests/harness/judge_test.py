@@ -192,6 +192,57 @@ def test_a_known_failure_of_no_check_is_a_mistake_and_said_so() -> None:
     assert verdict.reason == "known failure 'fake::foward' names no check of this cell; did you mean 'fake::forward'?"
 
 
+def test_a_known_failure_whose_check_does_not_apply_says_so() -> None:
+    record = _record("passed", "passed", "passed", "not_applicable", message="has no cache")
+    verdict = _judge(record, known_failures=[known_failure("fake::consistent")])
+    assert verdict.status == "unexpected_pass"
+    assert verdict.reason == (
+        "known failure 'fake::consistent' (upstream bug) does not apply to this cell: remove the entry"
+    )
+
+
+@pytest.mark.parametrize("explained", ["cpu", "fake::forward"])
+@pytest.mark.parametrize(
+    ("other", "status", "reason"),
+    [
+        ("fake::built", "unexpected_pass", "known failure 'fake::built' (upstream bug) passes: remove the entry"),
+        (
+            "fake::parsed",
+            "unexpected_pass",
+            "known failure 'fake::parsed' (upstream bug) does not apply to this cell: remove the entry",
+        ),
+        (
+            "fake::foward",
+            "failed",
+            "known failure 'fake::foward' names no check of this cell; did you mean 'fake::forward'?",
+        ),
+    ],
+)
+def test_a_known_failure_that_happens_hides_no_stale_entry(
+    explained: str, other: str, status: str, reason: str
+) -> None:
+    record = _record("not_applicable", "passed", "failed", "not_run")
+    verdict = _judge(record, record, known_failures=[known_failure(explained), known_failure(other)])
+    assert (verdict.status, verdict.reason, verdict.failed_check) == (status, reason, "fake::forward")
+
+
+@pytest.mark.parametrize("other", ["cuda", "fake::consistent"])
+def test_a_known_failure_that_happens_leaves_alone_what_did_not_run(other: str) -> None:
+    known = [known_failure("fake::forward"), known_failure(other)]
+    assert _judge(FAIL, FAIL, known_failures=known).status == "expected_failure"
+
+
+def test_a_failure_that_nobody_knows_is_told_before_a_stale_entry() -> None:
+    verdict = _judge(FAIL, FAIL, known_failures=[known_failure("fake::built")])
+    assert (verdict.status, verdict.reason) == ("failed", "fake::forward: wrong by 0.4")
+
+
+def test_a_run_that_planned_nothing_says_nothing_of_its_entries() -> None:
+    record = dataclasses.replace(FAIL, checks=(), death=SEGFAULT, blamed="")
+    known = [known_failure("cpu"), known_failure("fake::forward")]
+    assert _judge(record, record, known_failures=known).status == "expected_failure"
+
+
 def test_a_run_that_lost_a_core_check_does_not_pass() -> None:
     verdict = _judge(PASS, core={**CORE, "consistent": ("fake::consistent", "fake::causality")})
     assert (verdict.status, verdict.level) == ("failed", "forward")
