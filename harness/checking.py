@@ -7,16 +7,14 @@ examines is its own affair, and what the results amount to is the parent's (`har
 from __future__ import annotations
 
 import dataclasses
-import re
-import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 from _pytest.runner import runtestprotocol
 
+from harness.messages import clean
 from harness.reporter import HarnessFault, PlannedCheck, Reporter
 from harness.verdict import CheckResult
 
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
 CHECK_LEVELS = ("parsed", "built", "forward", "consistent")
 
 _MARK = "__modelgrid_check__"
-_MAX_MESSAGE = 6000
 _FRAMES_SHOWN = 6
 
 Function = TypeVar("Function", bound=Callable[..., None])
@@ -98,6 +95,7 @@ class CheckPlugin:
         self._foreground = foreground
         self._failed: dict[str, str] = {}
         self._faults: list[str] = []
+        self._fault: HarnessFault | None = None
         self.results: list[CheckResult] = []
 
     def pytest_configure(self, config: pytest.Config) -> None:
@@ -114,7 +112,12 @@ class CheckPlugin:
         self._faults.append(str(excrepr))
 
     def raise_fault(self, status: int) -> None:
-        """Raises a HarnessFault unless pytest's exit status says that the checks ran, whatever they found."""
+        """Raises a HarnessFault unless pytest's exit status says that the checks ran, whatever they found.
+
+        One that came out of a check is raised itself: it is no result of that check.
+        """
+        if self._fault is not None:
+            raise self._fault
         if self._faults or status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             text = clean("\n".join(self._faults)) or "no check was collected"
             raise HarnessFault(
@@ -145,6 +148,9 @@ class CheckPlugin:
             reason = mark.unless(self._cell) if mark.unless else None
         except BaseException as error:  # noqa: BLE001 - a check's condition must not end the run
             _reraise_control(error)
+            if self._note_fault(error):
+                self._stop(item)
+                return True
             self._finish(name, mark, "failed", f"the check's `unless` raised\n{describe(error)}")
             _leave(item, nextitem)
             return True
@@ -156,7 +162,10 @@ class CheckPlugin:
         if self._foreground:
             item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         reports = runtestprotocol(item, nextitem=nextitem, log=self._foreground)
-        self._finish(name, mark, *_outcome(reports))
+        if self._fault is not None:
+            self._stop(item)
+        else:
+            self._finish(name, mark, *_outcome(reports))
         return True
 
     @pytest.hookimpl(wrapper=True)
@@ -165,7 +174,27 @@ class CheckPlugin:
         report: Any = yield
         if call.excinfo is not None:
             report.modelgrid_error = call.excinfo.value
+            self._note_fault(call.excinfo.value)
         return report
+
+    def _note_fault(self, error: BaseException) -> bool:
+        """Keeps the fault of the harness or the environment that `error` is or comes from; returns whether it is one.
+
+        What a check or the model made of a fault that it caught is still no evidence about the model.
+        """
+        seen: set[int] = set()
+        link: BaseException | None = error
+        while link is not None and id(link) not in seen:
+            if isinstance(link, HarnessFault):
+                self._fault = self._fault or link
+                return True
+            seen.add(id(link))
+            link = link.__cause__ or link.__context__
+        return False
+
+    def _stop(self, item: pytest.Item) -> None:
+        """Keeps every further check from running: there will be no verdict."""
+        item.session.shouldstop = str(self._fault)
 
     def _earlier_failure(self, mark: CheckMark) -> str:
         """Returns the id of a failed check that keeps one with `mark` from running, or an empty string."""
@@ -270,25 +299,3 @@ def _frames(error: BaseException) -> list[str]:
         if "/_pytest/" not in frame.filename and "/pluggy/" not in frame.filename
     ]
     return frames[-_FRAMES_SHOWN:]
-
-
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")
-_PID = re.compile(r"\b(pid|PID|process)([ =:]+)\d+")
-_TEMPORARY = re.compile(r"/(?:tmp|var/tmp|dev/shm)/[^\s'\":,)]+")
-_PACKAGE_PATH = re.compile(r"/[^\s'\":,)]*?/(?=(?:transformers|torch|harness|numpy|huggingface_hub|safetensors)/)")
-
-
-def clean(text: str) -> str:
-    """Returns `text` without what differs from run to run or machine to machine: paths, addresses, pids."""
-    for root in sorted(
-        {entry.rstrip("/") for entry in (*sys.path, str(Path.cwd())) if len(entry) > 1},
-        key=len,
-    )[::-1]:
-        text = text.replace(root + "/", "")
-    text = _PACKAGE_PATH.sub("", text)
-    text = _TEMPORARY.sub("<temporary>", text)
-    text = _ADDRESS.sub("0x…", text)
-    text = _PID.sub(r"\1\2N", text)
-    if len(text) > _MAX_MESSAGE:
-        text = text[:_MAX_MESSAGE] + "\n… cut"
-    return text.rstrip()

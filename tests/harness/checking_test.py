@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness import checking
+from harness import checking, messages
 from harness.cell import pytest_arguments
 from harness.reporter import HarnessFault, PlannedCheck
 from harness.verdict import CheckResult, ModelFacts
@@ -52,14 +52,14 @@ class FakeCell:
 HEAD = "import pytest\nfrom harness.checking import check\n"
 
 
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *bodies: str) -> Recorder:
-    """Runs one file of checks per body in this process."""
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *bodies: str, recorder: Recorder | None = None) -> Recorder:
+    """Runs one file of checks per body in this process; returns `recorder`, by default a new one."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     files = []
     for number, body in enumerate(bodies):
         files.append(tmp_path / f"made{number}_{abs(hash(str(tmp_path)))}.py")
         files[-1].write_text(HEAD + body)
-    recorder = Recorder()
+    recorder = recorder or Recorder()
     plugin = checking.CheckPlugin(FakeCell(), recorder)  # type: ignore[arg-type]
     status = pytest.main(pytest_arguments(files, quiet=True), plugins=[plugin])
     plugin.raise_fault(int(status))
@@ -159,6 +159,40 @@ def test_a_file_that_cannot_be_loaded_is_the_harness_fault(tmp_path: Path, monke
         run(tmp_path, monkeypatch, "import no_such_module\n")
 
 
+FAULT = 'HarnessFault("PyTorch sees no cuda device")'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f'@check(level="parsed")\ndef test_device(cell):\n    "d"\n    raise {FAULT}\n',
+        f'@check(level="parsed", unless=lambda cell: fault())\ndef test_device(cell):\n    "d"\n'
+        f"def fault():\n    raise {FAULT}\n",
+        f"@pytest.fixture\ndef device():\n    raise {FAULT}\n"
+        '@check(level="parsed")\ndef test_device(cell, device):\n    "d"\n',
+        f"@pytest.fixture\ndef device():\n    yield\n    raise {FAULT}\n"
+        '@check(level="parsed")\ndef test_device(cell, device):\n    "d"\n',
+        f'@check(level="parsed")\ndef test_device(cell):\n    "d"\n    try:\n        raise {FAULT}\n'
+        '    except Exception as error:\n        raise AssertionError("no device") from error\n',
+        f'@check(level="parsed")\ndef test_device(cell):\n    "d"\n    try:\n        raise {FAULT}\n'
+        '    except Exception:\n        assert False, "no device"\n',
+    ],
+    ids=["check", "unless", "fixture", "teardown", "cause", "context"],
+)
+def test_a_harness_fault_inside_a_check_is_no_result_and_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str
+) -> None:
+    recorder = Recorder()
+    head, later = (
+        "from harness.reporter import HarnessFault\n",
+        '@check(level="parsed")\ndef test_later(cell):\n    "d"\n',
+    )
+    with pytest.raises(HarnessFault, match=r"^PyTorch sees no cuda device$"):
+        run(tmp_path, monkeypatch, head + body + later, recorder=recorder)
+    assert [name.partition("::")[2] for name in recorder.begun] == ["device"]
+    assert recorder.results == {}
+
+
 def test_a_check_needs_level_name_and_docstring() -> None:
     def test_nothing(cell: Any) -> None:
         pass
@@ -178,5 +212,15 @@ def test_an_error_starts_with_its_type_and_an_assertion_with_its_words() -> None
 def test_messages_lose_paths_addresses_and_process_ids() -> None:
     ours, theirs = f"{os.getcwd()}/harness/cell.py", "/usr/lib/site-packages/torch/nn/a.py"
     text = f"<x at 0x7f00deadbeef> in {ours}, {theirs}, /tmp/x9/y pid 4711"
-    cleaned = checking.clean(text)
+    cleaned = messages.clean(text)
     assert cleaned == "<x at 0x…> in harness/cell.py, torch/nn/a.py, <temporary> pid N"
+
+
+def test_a_message_is_cleaned_where_the_working_directory_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert messages.clean("pid 4711 at /usr/lib/site-packages/torch/a.py") == "pid N at torch/a.py"
