@@ -34,6 +34,7 @@ from harness import processes
 from harness import spec as specs
 from harness import verdict as verdicts
 from harness.judge import Death, RunRecord, judge, passes
+from harness.messages import clean
 from harness.reporter import CorruptReport, HarnessFault, PipeReporter, Reporter, ReportReader
 from harness.spec import Spec
 from harness.verdict import CheckResult
@@ -589,7 +590,7 @@ def _guarded(run: Run, spec: Spec, report: int) -> int:
             if isinstance(error, ImportError) and _raised_by_harness(error):
                 reporter.fault(f"the harness cannot import what it needs: {text}")
             else:
-                reporter.raised(text)
+                reporter.raised(clean(text))  # it goes into the verdict, which names no place of this machine
             return 1
     except OSError:
         _show_exception()

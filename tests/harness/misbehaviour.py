@@ -233,6 +233,11 @@ def _raise_in_check(spec: Spec) -> None:
     raise Odd("came out of a check")
 
 
+def _raise_with_paths(spec: Spec) -> None:
+    """Raises what a model's code says of files: of its own, of a package elsewhere, of a temporary one."""
+    raise Odd(f"no field in {os.path.abspath(__file__)}, /opt/x/torch/nn/a.py or /tmp/y/z of pid {os.getpid()}")
+
+
 def _recurse(spec: Spec) -> None:
     sys.setrecursionlimit(10**9)
 
@@ -332,6 +337,7 @@ WITHIN: Mapping[str, Behaviour] = {
     "multiprocess": _multiprocess,
     "print_binary": _print_binary,
     "raise": _raise_in_check,
+    "raise_with_paths": _raise_with_paths,
     "recurse": _recurse,
     "remove_working_directory": _remove_working_directory,
     "reserve_address_space": _reserve_address_space,

@@ -69,6 +69,10 @@ DEATHS: Mapping[str, tuple[str, dict[str, int]]] = {
     "close_fds": ("closed the pipe that reports its checks", {}),
     "kill_group": ("killed by signal SIGTERM", {}),
     "raise": ("raised Odd: came out of a check", {}),
+    "raise_with_paths": (
+        "raised Odd: no field in tests/harness/misbehaviour.py, torch/nn/a.py or <temporary> of pid N",
+        {},
+    ),
 }
 
 
@@ -462,6 +466,7 @@ def _workspace(folder: Path, cell_py: str) -> Path:
     (harness / "checks").mkdir(parents=True)
     for name in (
         "judge",
+        "messages",
         "preload",
         "processes",
         "protocol",
