@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,16 +13,30 @@ import pytest
 
 from tests.e2e.grid import Workspace
 
-MODELS = ("decoder/llama", "encoder/bert")
+MODELS = ("decoder/llama", "decoder/mistral", "encoder/bert", "encoder/distilbert")
 CELLS = ("decoder/llama:cpu", "encoder/bert:cpu", "encoder/bert:mock")
 TARGETS = [f"//models/{cell}" for cell in CELLS]
+
+BROKEN = {
+    # No field of the configuration: the declaration's mistake, which the harness finds.
+    "encoder/distilbert": '{"hiden_dim": 64}',
+    # Four heads cannot share three: an exception from inside the modelling code, with frames in several packages.
+    "decoder/mistral": '{"num_attention_heads": 4, "num_key_value_heads": 3}',
+}
+FAILING = {
+    "encoder/distilbert:cpu": "common::config_builds",
+    "decoder/mistral:cpu": "common::forward_is_finite_with_documented_shapes",
+}
+"""Cells of the broken declarations, and the check that fails in each."""
 
 
 @pytest.fixture(scope="module")
 def workspace() -> Iterator[Workspace]:
-    """Yields a workspace without any cache, so that every build runs its cells."""
+    """Yields a workspace without any cache, so that every build runs its cells; two of its declarations are broken."""
     made = Workspace(Path(os.environ["TEST_TMPDIR"]) / "strategy", MODELS)
     made.flags = ["--disk_cache="]
+    for model, config in BROKEN.items():
+        made.edit(f"models/{model}/BUILD", "    main_class = ", f"    config = {config},\n    main_class = ")
     yield made
     made.shutdown()
 
@@ -29,15 +44,21 @@ def workspace() -> Iterator[Workspace]:
 def _verdicts(workspace: Workspace, *flags: str) -> dict[str, bytes]:
     # The epoch is the same in all builds, so only `clean` makes the next one run again.
     workspace.bazel("clean")
-    run = workspace.bazel("build", *flags, *TARGETS)
+    cells = (*CELLS, *FAILING)
+    targets = [f"//models/{cell}" for cell in cells]
+    run = workspace.bazel("build", *flags, *targets)
     assert run.status == 0, run.output
-    assert run.proved == set(TARGETS), run.output
-    return {cell: workspace.verdict(cell) for cell in CELLS}
+    assert run.proved == set(targets), run.output
+    return {cell: workspace.verdict(cell) for cell in cells}
 
 
 def test_verdict_is_the_same_in_worker_sandbox_and_local(workspace: Workspace) -> None:
     worker = _verdicts(workspace, "--spawn_strategy=worker")
-    assert b'"status": "passed"' in worker["decoder/llama:cpu"]
+    found = {cell: json.loads(verdict) for cell, verdict in worker.items()}
+    assert {cell: found[cell]["status"] for cell in CELLS} == dict.fromkeys(CELLS, "passed")
+    assert {cell: found[cell]["failed_check"] for cell in FAILING} == FAILING
+    assert {found[cell]["status"] for cell in FAILING} == {"failed"}
+    assert "at transformers/" in worker["decoder/mistral:cpu"].decode()
     assert _verdicts(workspace, "--spawn_strategy=worker", "--config=fast") == worker
     assert _verdicts(workspace, "--spawn_strategy=linux-sandbox") == worker
     assert _verdicts(workspace, "--spawn_strategy=local") == worker
