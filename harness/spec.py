@@ -23,7 +23,7 @@ class SpecError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Tolerance:
-    """How far two results that should agree may differ: `|a - b| <= atol + rtol * |b|`."""
+    """How far two results that should agree may differ: `|a - b| <= atol * max(1, max|b|) + rtol * |b|`."""
 
     rtol: float
     atol: float

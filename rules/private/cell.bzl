@@ -76,7 +76,7 @@ def _verdict(ctx, spec, model, backend, environment):
 
     # The source directory is an input and only its manifest a tool: Bazel cannot hash a directory for a worker's
     # key, and a changed manifest restarts the workers as it should.
-    tools = [ctx.files._harness, [environment.manifest, environment.python]]
+    tools = [ctx.files._harness, [environment.interpreter, environment.manifest, environment.python]]
     inputs = [ctx.files._checks, ctx.files.checks, [spec, backend.identity, environment.site]]
     ctx.actions.run(
         mnemonic = "ModelVerdict",

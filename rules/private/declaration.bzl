@@ -24,7 +24,7 @@ def _known_failures(label, encoded):
         expires = entry.get("expires", "")
         parts = expires.split("-")
         if [len(part) for part in parts] != [4, 2, 2] or not "".join(parts).isdigit():
-            fail("{}: known_failures['{}'] expires '{}'; write the date as YYYY-MM-DD, at most half a year ahead".format(label, match, expires))
+            fail("{}: known_failures['{}'] expires '{}'; write the date as YYYY-MM-DD".format(label, match, expires))
         if "::" not in match and match not in [row.name for row in BACKENDS]:
             fail("{}: known_failures key '{}' is neither a backend ({}) nor a check such as 'decoder::causality'".format(
                 label,

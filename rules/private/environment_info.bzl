@@ -5,6 +5,7 @@ EnvironmentInfo = provider(
     fields = {
         "core": "Depset of Files: transformers without its model folders.",
         "manifest": "File: a hash for every file below `site`; what workers are keyed by.",
+        "interpreter": "File: version and implementation of the interpreter, which its binary alone need not show.",
         "name": "Name of the environment, for example `transformers-5.23`.",
         "python": "File: the interpreter.",
         "site": "File: one source directory with every package but transformers.",
@@ -15,6 +16,7 @@ EnvironmentInfo = provider(
 def _hf_environment_impl(ctx):
     return [EnvironmentInfo(
         core = depset(ctx.files.core),
+        interpreter = ctx.file.interpreter,
         manifest = ctx.file.manifest,
         name = ctx.label.name,
         python = ctx.file.python,
@@ -28,6 +30,11 @@ hf_environment = rule(
     attrs = {
         "core": attr.label(
             doc = "transformers without its model folders. `--transformers` of a cell is its repository's root.",
+            mandatory = True,
+        ),
+        "interpreter": attr.label(
+            doc = "Version and implementation of the interpreter: where the binary is a stub of a shared library, only this file changes.",
+            allow_single_file = [".json"],
             mandatory = True,
         ),
         "manifest": attr.label(

@@ -17,6 +17,7 @@ def _hf_grid_impl(ctx):
     ctx.actions.write(grid, json.encode_indent({
         "backends": [
             {
+                "absent": row.absent,
                 "counts": row.counts,
                 "device": row.device,
                 "dtype": row.dtype,

@@ -127,7 +127,7 @@ def hf_model(
                 "device:" + backend.device,
                 "tier:" + tier,
             ],
-            target_compatible_with = ["//toolchains/devices:" + backend.device],
+            target_compatible_with = ["@platforms//:incompatible"] if backend.absent else ["//toolchains/devices:" + backend.device],
             visibility = ["//visibility:public"],
         )
     hf_cells(

@@ -27,14 +27,14 @@ def hf_cells(name, tags = []):
     """Makes the target that holds the verdicts of this package's cells, where the platform has their devices.
 
     A cell whose device is absent has no providers, so it is left out by `select`: the target itself is always
-    compatible, and what is missing from it the reports show as `no_hardware`.
+    compatible, and what is missing from it the reports show as `no_hardware`, or as `absent` where the table says so.
 
     Args:
       name: name of the target.
       tags: tags of the target.
     """
     cells = []
-    for backend in BACKENDS:
+    for backend in [row for row in BACKENDS if not row.absent]:
         cells = cells + select({
             "//toolchains/devices:" + backend.device: [":" + backend.name],
             "//conditions:default": [],

@@ -107,13 +107,21 @@ def test_absent_hardware_is_skipped_and_said_so(workspace: Workspace) -> None:
     assert "incompatible" in named.output
 
 
+def test_a_device_without_wheels_for_it_is_skipped_too(workspace: Workspace) -> None:
+    devices = workspace.root / "devices.json"
+    devices.write_text('{"cuda": {"model": "H100"}}', encoding="utf-8")
+    run = workspace.bazel("test", f"--repo_env=MODELGRID_FAKE_DEVICES={devices}", "//models/...")
+    assert run.status == 0, run.output
+    assert run.proved == frozenset()
+
+
 def test_coverage_shows_the_grid_from_cached_verdicts(workspace: Workspace) -> None:
     output = workspace.root / "coverage.json"
     run = workspace.bazel("run", "//:coverage", "--", f"--json={output}")
     assert run.status == 0, run.output
     assert run.proved == frozenset()
     text = output.read_text(encoding="utf-8")
-    assert '"no_hardware"' in text and '"consistent"' in text
+    assert '"absent"' in text and '"consistent"' in text
 
 
 def test_declared_needs_no_run(workspace: Workspace) -> None:
