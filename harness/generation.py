@@ -51,9 +51,42 @@ def parameters_of(model: PreTrainedModel | type[PreTrainedModel]) -> list[str]:
     ]
 
 
+def _forwards_keywords(cls: type[PreTrainedModel]) -> bool:
+    return any(given.kind is given.VAR_KEYWORD for given in inspect.signature(cls.forward).parameters.values())
+
+
 def takes(cell: Cell, name: str) -> bool:
-    """Whether the main class's `forward` declares the argument `name`."""
-    return name in parameters_of(cell.model_class)
+    """Whether the main class's `forward` takes the argument `name`.
+
+    Where it passes keywords on (`**kwargs`), an argument that a base class's `forward` declares, or that of a model
+    inside, is taken as well.
+    """
+    if name in parameters_of(cell.model_class):
+        return True
+    if not _forwards_keywords(cell.model_class):
+        return False
+    bases = [base for base in cell.model_class.__mro__[1:] if "forward" in vars(base)]
+    inside = {type(module) for module in cell.model.modules() if hasattr(module, "base_model_prefix")}
+    return any(name in parameters_of(cls) for cls in (*bases, *(inside - {cell.model_class})))
+
+
+def require(cell: Cell, *names: str) -> None:
+    """Asserts that the main class's `forward` takes arguments that no model of the category can do without.
+
+    An argument that may be hidden in `**kwargs` is let through: what becomes of it is the check's to find.
+    """
+    declared = parameters_of(cell.model_class)
+    missing = [] if _forwards_keywords(cell.model_class) else [name for name in names if name not in declared]
+    assert not missing, (
+        f"{cell.model_class.__name__}.forward takes no {missing[0]}, which every {cell.spec.category} model must take"
+    )
+
+
+def loss_of(cell: Cell, outputs: Any) -> Tensor:
+    """Returns the loss of a forward that was given labels, which must be there."""
+    loss = getattr(outputs, "loss", None)
+    assert isinstance(loss, Tensor), f"{cell.model_class.__name__} was given labels and gives no loss"
+    return loss
 
 
 def vocabulary(cell: Cell) -> int:
@@ -238,6 +271,7 @@ def assert_causal(cell: Cell, inputs: dict[str, Tensor], stream: Stream = DECODE
 
 def assert_padding_ignored(cell: Cell, inputs: dict[str, Tensor], *, side: str, stream: Stream = DECODER_ONLY) -> None:
     """Asserts that masked padding on one side leaves the logits of the real tokens as they are."""
+    require(cell, stream.mask)
     count = 3
     before = logits_of(cell, inputs)
     after = logits_of(cell, pad(cell, inputs, count, side=side, stream=stream))
@@ -254,6 +288,7 @@ def assert_masked_token_ignored(cell: Cell, inputs: dict[str, Tensor], stream: S
 
     The position is an inner one, so that neither the causal mask nor an end of the sequence hides it.
     """
+    require(cell, stream.mask)
     tokens = inputs[stream.tokens]
     plain = [index for index in plain_positions(cell, tokens[0]) if 0 < index < tokens.shape[1] - 1]
     assert plain, "no plain inner token, masking cannot be examined; give a longer sequence"
@@ -299,6 +334,7 @@ def step(
         elif along and (name == stream.tokens or not _encoder_side(name, stream)):
             piece[name] = tensor[:, start:end]
     piece.pop("labels", None)
+    require(cell, "past_key_values", "use_cache")
     outputs = cell.forward(inputs=piece, past_key_values=past, use_cache=True)
     cache = getattr(outputs, "past_key_values", None)
     assert cache is not None, "forward(use_cache=True) returned no past_key_values"
@@ -348,6 +384,9 @@ def generate(cell: Cell, inputs: dict[str, Tensor], **options: Any) -> Generated
     Args:
       inputs: without labels, and without position ids: deriving them is `generate`'s own work.
     """
+    assert cell.model_class.can_generate(), (
+        f"{cell.model_class.__name__} cannot generate: it has no GenerationMixin among its base classes"
+    )
     settings: dict[str, Any] = {"max_new_tokens": NEW_TOKENS, "do_sample": False, "num_beams": 1, **options}
     # An end after the first token would leave the cache unread.
     settings["min_new_tokens"] = min(3, settings["max_new_tokens"])

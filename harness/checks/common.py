@@ -346,7 +346,7 @@ def test_batching_does_not_change_a_row(cell: Cell, outputs: dict[str, Tensor]) 
 
 def _one_attention(cell: Cell) -> str | None:
     if not cell.model_class._supports_sdpa:
-        return "the class has one attention implementation (no _supports_sdpa)"
+        return f"{cell.model_class.__name__}._supports_sdpa is False: the class declares one attention implementation"
     return None
 
 

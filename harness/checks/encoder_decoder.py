@@ -10,7 +10,7 @@ from harness import generation
 from harness.cell import Cell
 from harness.checking import check
 from harness.compare import assert_close, assert_moved
-from harness.generation import DECODER_SIDE, IGNORED, cross_entropy, logits_of, takes
+from harness.generation import DECODER_SIDE, IGNORED, cross_entropy, logits_of, loss_of, require
 
 
 @pytest.fixture(scope="session")
@@ -27,51 +27,30 @@ def _with_decoder(cell: Cell) -> dict[str, Tensor]:
     return given
 
 
-def _no_cache(cell: Cell) -> str | None:
-    return None if takes(cell, "past_key_values") else "forward takes no past_key_values"
-
-
-def _cannot_generate(cell: Cell) -> str | None:
-    return None if cell.model_class.can_generate() else "the class does not generate"
-
-
-def _no_cached_generation(cell: Cell) -> str | None:
-    return _cannot_generate(cell) or _no_cache(cell)
-
-
-def _no_decoder_mask(cell: Cell) -> str | None:
-    return None if takes(cell, "decoder_attention_mask") else "forward takes no decoder_attention_mask"
-
-
-def _no_encoder_mask(cell: Cell) -> str | None:
-    return None if takes(cell, "attention_mask") else "forward takes no attention_mask"
-
-
-def _no_labels(cell: Cell) -> str | None:
-    return None if takes(cell, "labels") else "forward takes no labels"
-
-
+# An encoder-decoder has a cache, generates, and takes masks for both sides and labels: that it lacks one is what a
+# check finds, never a reason for it not to apply. A model that lacks one by design needs data in its declaration.
 @check(level="consistent", core=True)
 def test_decoder_causality(cell: Cell, inputs: dict[str, Tensor]) -> None:
     """Finds a causal mask that is missing or off by one in the decoder: a later token moves earlier logits."""
     generation.assert_causal(cell, inputs, DECODER_SIDE)
 
 
-@check(level="consistent", unless=_no_decoder_mask)
+@check(level="consistent")
 def test_decoder_attention_mask_is_respected(cell: Cell, inputs: dict[str, Tensor]) -> None:
     """Finds a decoder mask that is ignored: a masked token's content reaches the tokens after it."""
     generation.assert_masked_token_ignored(cell, inputs, DECODER_SIDE)
 
 
-@check(level="consistent", unless=_no_decoder_mask)
+@check(level="consistent")
 def test_decoder_padding_does_not_change_logits(cell: Cell, inputs: dict[str, Tensor]) -> None:
     """Finds padding behind the decoder's tokens that reaches them."""
     generation.assert_padding_ignored(cell, inputs, side="right", stream=DECODER_SIDE)
 
 
-@check(level="consistent", core=True, unless=_no_encoder_mask)
+@check(level="consistent", core=True)
 def test_encoder_padding_does_not_change_logits(cell: Cell, inputs: dict[str, Tensor]) -> None:
     """Finds encoder padding that the encoder attends to, or the decoder's cross attention does."""
+    require(cell, "attention_mask")
     before = logits_of(cell, inputs)
     padded = generation.pad(
         cell, {name: inputs[name] for name in inputs if not name.startswith("decoder_")}, 3, side="right"
@@ -83,9 +62,10 @@ def test_encoder_padding_does_not_change_logits(cell: Cell, inputs: dict[str, Te
     )
 
 
-@check(level="consistent", core=True, unless=_no_encoder_mask)
+@check(level="consistent", core=True)
 def test_encoder_attention_mask_is_respected(cell: Cell, inputs: dict[str, Tensor]) -> None:
     """Finds an encoder mask that is ignored by the encoder or by cross attention: a masked token moves the logits."""
+    require(cell, "attention_mask")
     tokens = inputs["input_ids"]
     index = generation.plain_positions(cell, tokens[0])[1]
     mask = inputs.get("attention_mask", torch.ones_like(tokens)).clone()
@@ -125,14 +105,14 @@ def test_encoder_token_order_matters(cell: Cell, inputs: dict[str, Tensor]) -> N
     assert_moved("decoder logits", after, before, f"when encoder tokens {first} and {second} change places")
 
 
-@check(level="consistent", core=True, unless=_no_cache)
+@check(level="consistent", core=True)
 def test_cached_steps_match_one_pass(cell: Cell, inputs: dict[str, Tensor]) -> None:
     """Finds a cache that is stale, off by one, or mixes up self and cross attention, token by token."""
     length = inputs["decoder_input_ids"].shape[1]
     generation.assert_cached_steps_match(cell, inputs, [length - 2, 1, 1], DECODER_SIDE)
 
 
-@check(level="consistent", core=True, unless=_no_cached_generation)
+@check(level="consistent", core=True)
 def test_cached_and_uncached_greedy_generation_agree(cell: Cell, inputs: dict[str, Tensor]) -> None:
     """Finds generate taking other logits or tokens with the cache than without."""
     prompt = {name: tensor for name, tensor in inputs.items() if not name.startswith("decoder_")}
@@ -141,7 +121,7 @@ def test_cached_and_uncached_greedy_generation_agree(cell: Cell, inputs: dict[st
     generation.assert_generations_agree(cell, cached, uncached)
 
 
-@check(level="consistent", unless=_cannot_generate)
+@check(level="consistent")
 def test_generation_agrees_with_a_loop_over_forward(cell: Cell, inputs: dict[str, Tensor]) -> None:
     """Finds generate feeding the model something else than its encoder's tokens and what it generated so far."""
     prompt = {name: tensor for name, tensor in inputs.items() if not name.startswith("decoder_")}
@@ -159,9 +139,10 @@ def test_generation_agrees_with_a_loop_over_forward(cell: Cell, inputs: dict[str
         )
 
 
-@check(level="consistent", core=True, unless=_no_labels)
+@check(level="consistent", core=True)
 def test_labels_are_shifted_into_decoder_inputs(cell: Cell, inputs: dict[str, Tensor]) -> None:
     """Finds labels shifted wrongly on their way into the decoder, a wrong start token, or -100 read as a token."""
+    require(cell, "labels")
     labels = inputs["decoder_input_ids"].clone()
     labels[:, -1] = IGNORED
     base = {name: tensor for name, tensor in inputs.items() if not name.startswith("decoder_")}
@@ -175,7 +156,7 @@ def test_labels_are_shifted_into_decoder_inputs(cell: Cell, inputs: dict[str, Te
     assert_close("logits", logits, expected, cell.tolerance, "between labels and the same labels shifted by hand")
     assert_close(
         "loss",
-        outputs.loss,
+        loss_of(cell, outputs),
         cross_entropy(logits, labels),
         cell.tolerance,
         "against the cross entropy of the logits at the labels",

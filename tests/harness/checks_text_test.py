@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from typing import Any
 
 import pytest
@@ -119,6 +121,48 @@ def _reorders_wrongly(self: Any, beam_idx: Tensor) -> None:
         layer.keys = layer.keys.flip(0)
 
 
+def _lost(*names: str) -> Break:
+    """Returns a break that takes arguments out of `forward` of the main class: neither declared nor passed on."""
+
+    def apply(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+        sound = cell.model_class.forward
+
+        @functools.wraps(sound)
+        def broken(self: Any, *args: Any, **given: Any) -> Any:
+            unknown = [name for name in names if name in given]
+            if unknown:
+                raise TypeError(f"forward() got an unexpected keyword argument {unknown[0]!r}")
+            return sound(self, *args, **given)
+
+        signature = inspect.signature(sound)
+        kept = [
+            parameter
+            for name, parameter in signature.parameters.items()
+            if name not in names and parameter.kind is not parameter.VAR_KEYWORD
+        ]
+        broken.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+        monkeypatch.setattr(cell.model_class, "forward", broken)
+
+    return apply
+
+
+def _hidden_and_ignored(name: str) -> Break:
+    """Returns a break that moves every argument of `forward` into `**kwargs` and drops one of them there."""
+
+    def apply(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+        sound = cell.model_class.forward
+
+        def broken(self: Any, *args: Any, **kwargs: Any) -> Any:
+            kwargs.pop(name, None)
+            return sound(self, *args, **kwargs)
+
+        monkeypatch.setattr(cell.model_class, "forward", broken)
+
+    return apply
+
+
+_NO_GENERATION = attribute(lambda cell: cell.model_class, "can_generate", classmethod(lambda cls: False))
+
 DECODER: dict[str, tuple[str, str, Break, str, bool]] = {
     "no causal mask": (
         "llama",
@@ -208,6 +252,78 @@ DECODER: dict[str, tuple[str, str, Break, str, bool]] = {
         "loss differs",
         False,
     ),
+    "cannot generate": (
+        "llama",
+        "cached_and_uncached_greedy_generation_agree",
+        _NO_GENERATION,
+        "LlamaForCausalLM cannot generate: it has no GenerationMixin",
+        False,
+    ),
+    "cannot sample": ("llama", "sampling_is_reproducible", _NO_GENERATION, "LlamaForCausalLM cannot generate", False),
+    "cannot search": (
+        "gpt2",
+        "beam_search_agrees_with_and_without_cache",
+        _NO_GENERATION,
+        "GPT2LMHeadModel cannot generate",
+        False,
+    ),
+    "no cache": (
+        "llama",
+        "cached_steps_match_one_pass",
+        _lost("past_key_values"),
+        "LlamaForCausalLM.forward takes no past_key_values, which every decoder model must take",
+        False,
+    ),
+    "cache swallowed by keywords": (
+        "llama",
+        "cached_steps_match_one_pass",
+        _hidden_and_ignored("past_key_values"),
+        "logits of token",
+        False,
+    ),
+    "cache never filled": (
+        "llama",
+        "chunked_prefill_matches_one_pass",
+        field("past_key_values", lambda x: None),
+        "returned no past_key_values",
+        False,
+    ),
+    "no mask": ("llama", "attention_mask_is_respected", _lost("attention_mask"), "takes no attention_mask", False),
+    "no mask to pad with": (
+        "llama",
+        "right_padding_does_not_change_logits",
+        _lost("attention_mask"),
+        "takes no attention_mask",
+        False,
+    ),
+    "no mask for left padding": (
+        "llama",
+        "left_padding_does_not_change_logits",
+        _lost("attention_mask"),
+        "takes no attention_mask",
+        False,
+    ),
+    "position ids swallowed by keywords": (
+        "llama",
+        "position_ids_are_used",
+        _hidden_and_ignored("position_ids"),
+        "when position ids skip a place",
+        False,
+    ),
+    "no labels": (
+        "llama",
+        "loss_is_the_cross_entropy_of_the_next_token",
+        _lost("labels"),
+        "LlamaForCausalLM.forward takes no labels",
+        False,
+    ),
+    "labels swallowed by keywords": (
+        "llama",
+        "loss_is_the_cross_entropy_of_the_next_token",
+        _hidden_and_ignored("labels"),
+        "LlamaForCausalLM was given labels and gives no loss",
+        False,
+    ),
 }
 
 _FORGETS_BIDIRECTIONAL = attribute(module_of(), "create_bidirectional_mask", replacing(_no_padding))
@@ -254,6 +370,28 @@ ENCODER: dict[str, tuple[str, str, Break, str, bool]] = {
         "masked_language_modelling_loss_ignores_minus_100",
         inputs_changed(_shifted_labels),
         "loss differs",
+        False,
+    ),
+    "no mask": (
+        "bert",
+        "padding_does_not_change_the_other_tokens",
+        _lost("attention_mask"),
+        "BertForMaskedLM.forward takes no attention_mask, which every encoder model must take",
+        False,
+    ),
+    "no mask to respect": ("bert", "attention_mask_is_respected", _lost("attention_mask"), "takes no attention", False),
+    "no labels": (
+        "bert",
+        "masked_language_modelling_loss_ignores_minus_100",
+        _lost("labels"),
+        "BertForMaskedLM.forward takes no labels",
+        False,
+    ),
+    "labels swallowed by keywords": (
+        "bert",
+        "masked_language_modelling_loss_ignores_minus_100",
+        _hidden_and_ignored("labels"),
+        "BertForMaskedLM was given labels and gives no loss",
         False,
     ),
 }
@@ -350,6 +488,50 @@ ENCODER_DECODER: dict[str, tuple[str, str, Break, str, bool]] = {
         "loss differs",
         False,
     ),
+    "cannot generate": (
+        "bart",
+        "cached_and_uncached_greedy_generation_agree",
+        _NO_GENERATION,
+        "BartForConditionalGeneration cannot generate",
+        False,
+    ),
+    "cannot generate step by step": (
+        "bart",
+        "generation_agrees_with_a_loop_over_forward",
+        _NO_GENERATION,
+        "BartForConditionalGeneration cannot generate",
+        False,
+    ),
+    "no cache": ("bart", "cached_steps_match_one_pass", _lost("past_key_values"), "takes no past_key_values", False),
+    "no encoder mask": (
+        "bart",
+        "encoder_attention_mask_is_respected",
+        _lost("attention_mask"),
+        "takes no attention_mask, which every encoder_decoder model must take",
+        False,
+    ),
+    "no encoder mask to pad with": (
+        "bart",
+        "encoder_padding_does_not_change_logits",
+        _lost("attention_mask"),
+        "takes no attention_mask",
+        False,
+    ),
+    "no decoder mask": (
+        "bart",
+        "decoder_attention_mask_is_respected",
+        _lost("decoder_attention_mask"),
+        "takes no decoder_attention_mask",
+        False,
+    ),
+    "no decoder mask to pad with": (
+        "bart",
+        "decoder_padding_does_not_change_logits",
+        _lost("decoder_attention_mask"),
+        "takes no decoder_attention_mask",
+        False,
+    ),
+    "no labels": ("bart", "labels_are_shifted_into_decoder_inputs", _lost("labels"), "takes no labels", False),
 }
 
 CASES: dict[str, tuple[Any, ...]] = {
