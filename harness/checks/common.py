@@ -5,6 +5,7 @@ What a category has of its own (causality, padding, pixels, samples) is in the m
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import tempfile
@@ -213,34 +214,62 @@ def test_save_and_load_round_trip(cell: Cell, outputs: dict[str, Tensor]) -> Non
     assert_all_close(cell.tensors(cell.forward(model=loaded)), outputs, cell.tolerance, "after save and load")
 
 
-def _output_embedding(cell: Cell) -> Tensor | None:
-    module = cell.model.get_output_embeddings()
+def _output_embedding(model: PreTrainedModel) -> Tensor | None:
+    module = model.get_output_embeddings()
     weight = getattr(module, "weight", None)
     return weight if isinstance(weight, Tensor) else None
 
 
 def _no_output_embedding(cell: Cell) -> str | None:
-    if _output_embedding(cell) is None:
+    if _output_embedding(cell.model) is None:
         return "the class has no output embedding that could be tied"
-    if not getattr(cell.model, "_tied_weights_keys", None) and not getattr(cell.config, "tie_word_embeddings", False):
-        return "neither the class (_tied_weights_keys) nor the config (tie_word_embeddings) ties it"
+    if not hasattr(cell.config, "tie_word_embeddings"):
+        return f"{type(cell.config).__name__} has no field tie_word_embeddings"
     return None
 
 
-@check(level="consistent", unless=_no_output_embedding)
-def test_embeddings_are_tied_as_the_config_says(cell: Cell) -> None:
-    """Finds an output embedding that is separate although the config ties it, or shared although it does not."""
-    tied = bool(getattr(cell.config, "tie_word_embeddings", False))
-    groups = _shared(cell.model)
-    output = _output_embedding(cell)
-    names = [name for name, tensor in cell.model.named_parameters(remove_duplicate=False) if tensor is output]
-    shared = any(set(names) <= set(group) for group in groups)
+def _tied_as_it_is(cell: Cell) -> str | None:
+    if _no_output_embedding(cell) is not None:
+        return _no_output_embedding(cell)
+    if cell.config.tie_word_embeddings:
+        return (
+            "the cell's config ties it already: embeddings_are_tied_as_the_config_says and save_and_load_round_trip "
+            "examine that"
+        )
+    return None
+
+
+def _assert_tied(model: PreTrainedModel, tied: bool) -> None:
+    """Asserts that the output embedding is one tensor with another parameter, or that it is not."""
+    output = _output_embedding(model)
+    names = [name for name, tensor in model.named_parameters(remove_duplicate=False) if tensor is output]
+    assert names, f"{type(model).__name__}.get_output_embeddings gives a weight that is none of its parameters"
+    shared = len(names) > 1
     assert shared == tied, (
         f"output embedding {names[0]} is {'tied' if shared else 'separate'}, the config says tie_word_embeddings={tied}"
     )
-    for target, source in getattr(cell.model, "all_tied_weights_keys", {}).items():
-        same = cell.model.get_parameter_or_buffer(target) is cell.model.get_parameter_or_buffer(source)
+    for target, source in getattr(model, "all_tied_weights_keys", {}).items():
+        same = model.get_parameter_or_buffer(target) is model.get_parameter_or_buffer(source)
         assert same, f"{target} and {source} are declared tied and are separate tensors"
+
+
+@check(level="consistent", core=True, unless=_no_output_embedding)
+def test_embeddings_are_tied_as_the_config_says(cell: Cell) -> None:
+    """Finds an output embedding that is separate although the config ties it, or shared although it does not."""
+    _assert_tied(cell.model, bool(cell.config.tie_word_embeddings))
+
+
+@check(level="consistent", core=True, unless=_tied_as_it_is)
+def test_tied_embeddings_survive_save_and_load(cell: Cell) -> None:
+    """Finds a class that cannot be tied: where the default config does not tie, checkpoints of it may.
+
+    A checkpoint that was saved tied holds the embedding once; a class that forgot the tie loads it with a random head.
+    """
+    config = copy.deepcopy(cell.config)
+    config.tie_word_embeddings = True
+    model = cell.fresh_model(config)
+    _assert_tied(model, True)
+    _round_trip(cell, model)
 
 
 def _objective(cell: Cell, model: PreTrainedModel, inputs: dict[str, Tensor]) -> Tensor:

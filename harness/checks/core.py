@@ -15,6 +15,8 @@ _COMMON: Mapping[str, tuple[str, ...]] = {
     "consistent": (
         "common::deterministic",
         "common::save_and_load_round_trip",
+        "common::embeddings_are_tied_as_the_config_says",
+        "common::tied_embeddings_survive_save_and_load",
         "common::every_trainable_parameter_gets_a_finite_gradient",
         "common::a_few_steps_lower_the_loss",
         "common::batching_does_not_change_a_row",

@@ -59,6 +59,10 @@ def _untied(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     cell.model.lm_head.weight = nn.Parameter(cell.model.lm_head.weight.detach().clone())
 
 
+def _tied_by_hand(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell.model.lm_head.weight = cell.model.model.embed_tokens.weight
+
+
 def _running_statistic(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     cell.model.bert.embeddings.LayerNorm.register_forward_hook(lambda module, *_: module.bias.data.add_(0.01))
 
@@ -172,6 +176,34 @@ CASES: dict[str, tuple[str, str, Break, str, bool]] = {
         False,
     ),
     "untied head": ("gpt2", "embeddings_are_tied_as_the_config_says", _untied, "lm_head.weight is separate", True),
+    "head tied against the config": (
+        "llama",
+        "embeddings_are_tied_as_the_config_says",
+        _tied_by_hand,
+        "is tied, the config says tie_word_embeddings=False",
+        True,
+    ),
+    "tied keys forgotten": (
+        "llama",
+        "tied_embeddings_survive_save_and_load",
+        attribute(lambda cell: cell.model_class, "_tied_weights_keys", None),
+        "output embedding lm_head.weight is separate, the config says tie_word_embeddings=True",
+        False,
+    ),
+    "tied keys misspelt": (
+        "llama",
+        "tied_embeddings_survive_save_and_load",
+        attribute(lambda cell: cell.model_class, "_tied_weights_keys", {"lm_haed.weight": "model.embed_tokens.weight"}),
+        "lm_ha",
+        False,
+    ),
+    "tied only until it is saved": (
+        "llama",
+        "tied_embeddings_survive_save_and_load",
+        _forgets_a_tie_on_load,
+        "parameters differ after save and load: lm_head.weight",
+        False,
+    ),
     "forgotten parameter": (
         "bert",
         "every_trainable_parameter_gets_a_finite_gradient",
