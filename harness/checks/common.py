@@ -9,6 +9,7 @@ import copy
 import hashlib
 import json
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from harness.compare import (
     changed,
     effect,
 )
-from harness.generation import parameters_of, takes
+from harness.generation import parameters_of
 from harness.perturb import STRUCTURAL, perturbed
 from harness.shapes import batch_size, disagreement, documented_shapes
 from harness.unused import reason_unused
@@ -498,7 +499,7 @@ def test_every_input_moves_the_output(cell: Cell, outputs: dict[str, Tensor]) ->
 
 @check(level="consistent", core=True)
 def test_outputs_are_alive(cell: Cell, outputs: dict[str, Tensor]) -> None:
-    """Finds an output that is constant: the same for different rows, or a layer that passes its input on unchanged."""
+    """Finds an output that is constant: the same for different rows, or at all places."""
     if _one_row_only(cell) is None:
         primary = cell.primary(cell.forward())
         half = primary.shape[0] // 2
@@ -513,17 +514,30 @@ def test_outputs_are_alive(cell: Cell, outputs: dict[str, Tensor]) -> None:
             spread = float(values.max() - values.min())
             scale = max(float(values.abs().max()), 1e-12)
             assert spread > EFFECT * scale, f"{name} is constant ({float(values.flatten()[0]):.6g} everywhere)"
-    states = (
-        getattr(cell.forward(output_hidden_states=True), "hidden_states", None)
-        if takes(cell, "output_hidden_states")
-        else None
+
+
+def _hidden_states(cell: Cell) -> dict[str, list[Tensor]]:
+    """Returns the stacks of hidden states by name, those of the models inside a model too, one tensor per layer."""
+    stacks: dict[str, list[Tensor]] = {}
+    for name, tensor in cell.tensors(cell.forward(output_hidden_states=True)).items():
+        stack, _, index = name.rpartition(".")
+        if stack.endswith("hidden_states") and index.isdigit():
+            stacks.setdefault(stack, []).append(tensor)
+    return stacks
+
+
+@check(level="consistent", core=True)
+def test_every_layer_does_something(cell: Cell) -> None:
+    """Finds a layer that passes its input on unchanged, and a model that keeps its hidden states to itself."""
+    stacks = _hidden_states(cell)
+    assert any(len(states) > 1 for states in stacks.values()), (
+        f"{cell.model_class.__name__} returns no hidden_states when output_hidden_states=True is given"
     )
-    for index, (first, second) in enumerate(zip(states or (), (states or ())[1:], strict=False)):
-        if isinstance(first, Tensor) and isinstance(second, Tensor) and first.shape == second.shape:
-            share = effect(second, first)
-            assert share > EFFECT, (
-                f"hidden_states {index + 1} equals hidden_states {index}: the layer between does nothing"
-            )
+    for name, states in stacks.items():
+        for index, (first, second) in enumerate(pairwise(states)):
+            if first.shape == second.shape:  # the stages of a pyramid change the shape
+                share = effect(second, first)
+                assert share > EFFECT, f"{name} {index + 1} equals {name} {index}: the layer between does nothing"
 
 
 @check(level="consistent", core=True, last=True)

@@ -24,6 +24,7 @@ _COMMON: Mapping[str, tuple[str, ...]] = {
         "common::heads_build_run_and_round_trip",
         "common::every_input_moves_the_output",
         "common::outputs_are_alive",
+        "common::every_layer_does_something",
         "common::model_state_is_unchanged",
         "common::loads_only_declared_slices",
     ),

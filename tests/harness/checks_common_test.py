@@ -59,6 +59,14 @@ def _untied(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     cell.model.lm_head.weight = nn.Parameter(cell.model.lm_head.weight.detach().clone())
 
 
+def _layer_passes_on(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell.model.bert.encoder.layer[0].forward = lambda hidden_states, *args, **given: hidden_states
+
+
+def _tower_passes_on(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell.model.vision_model.encoder.layers[0].forward = lambda hidden_states, *args, **given: hidden_states
+
+
 def _tied_by_hand(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     cell.model.lm_head.weight = cell.model.model.embed_tokens.weight
 
@@ -288,6 +296,27 @@ CASES: dict[str, tuple[str, str, Break, str, bool]] = {
         "outputs_are_alive",
         field("logits", lambda x: torch.zeros_like(x) + 3),
         "the same for different rows",
+        False,
+    ),
+    "layer that does nothing": (
+        "bert",
+        "every_layer_does_something",
+        _layer_passes_on,
+        "hidden_states 1 equals hidden_states 0: the layer between does nothing",
+        True,
+    ),
+    "layer of a tower that does nothing": (
+        "clip",
+        "every_layer_does_something",
+        _tower_passes_on,
+        "vision_model_output.hidden_states 1 equals",
+        True,
+    ),
+    "hidden states not returned": (
+        "llama",
+        "every_layer_does_something",
+        field("hidden_states", lambda x: None),
+        "LlamaForCausalLM returns no hidden_states",
         False,
     ),
     "model changed by running": ("bert", "model_state_is_unchanged", _running_statistic, "LayerNorm.bias is not", True),
