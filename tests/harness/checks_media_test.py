@@ -328,6 +328,20 @@ AUDIO: dict[str, tuple[str, str, Break, str, bool]] = {
         "when masked sound behind step",
         False,
     ),
+    "padded frames silenced and attended to": (
+        "wav2vec2",
+        "padding_does_not_change_the_output",
+        attribute(module_of(), "create_bidirectional_mask", lambda **given: None),
+        "steps of masked padding are added",
+        False,
+    ),
+    "mask over samples forgotten": (
+        "wav2vec2",
+        "padding_does_not_change_the_output",
+        without("attention_mask"),
+        "when masked sound behind step",
+        False,
+    ),
     "formula one frame long": (
         "wav2vec2",
         "output_length_follows_the_formula",
