@@ -21,6 +21,7 @@ _COMMON: Mapping[str, tuple[str, ...]] = {
         "common::a_few_steps_lower_the_loss",
         "common::batching_does_not_change_a_row",
         "common::attention_implementations_agree",
+        "common::output_dataclass_and_tuple_agree",
         "common::heads_build_run_and_round_trip",
         "common::every_input_moves_the_output",
         "common::outputs_are_alive",

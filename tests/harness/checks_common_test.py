@@ -47,6 +47,10 @@ def _nan_weight(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
         next(iter(cell.model.parameters())).view(-1)[5] = float("nan")
 
 
+def _nan_in_a_mask(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell.model.register_buffer("kept_mask", torch.tensor([float("-inf"), 0.0, float("nan")]))
+
+
 def _left_in_training_mode(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     cell.model.bert.encoder.train()
 
@@ -146,6 +150,7 @@ LAYER = "bert.encoder.layer.1"
 CASES: dict[str, tuple[str, str, Break, str, bool]] = {
     "config loses a field": ("bert", "config_builds", _config_loses_a_field, "'num_hidden_layers'", True),
     "NaN weight": ("bert", "model_builds", _nan_weight, "embeddings", True),
+    "NaN beside the -inf of a mask": ("bert", "model_builds", _nan_in_a_mask, "kept_mask is nan at [2]", True),
     "left in training mode": ("bert", "model_builds", _left_in_training_mode, "bert.encoder", True),
     "NaN in the logits": (
         "bert",
@@ -231,6 +236,13 @@ CASES: dict[str, tuple[str, str, Break, str, bool]] = {
         "a_few_steps_lower_the_loss",
         field("loss", lambda x: x.detach() + 0 * x),
         "loss does not fall",
+        False,
+    ),
+    "labels without loss": (
+        "vit",
+        "a_few_steps_lower_the_loss",
+        without("labels"),
+        "ViTForImageClassification was given labels and gives no loss",
         False,
     ),
     "statistics over the batch": (
