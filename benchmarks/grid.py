@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -210,7 +211,7 @@ def main() -> None:
     folder.mkdir(parents=True)
     clone = Clone(folder)
     print("| what | measured |\n| --- | --- |")
-    for name, value in [*main_job(clone), *against_py_test(clone)]:
+    for name, value in itertools.chain(main_job(clone), against_py_test(clone)):
         print(f"| {name} | {value} |", flush=True)
     clone.bazel("shutdown")
     clone.bazel("shutdown", cwd=folder / "peer")
