@@ -136,9 +136,18 @@ def worker_megabytes(folder: Path) -> list[int]:
     return sorted(found, reverse=True)
 
 
+def loop_seconds() -> float:
+    """Returns the CPU seconds of ten million additions: how fast this machine is at the moment."""
+    start, total = time.process_time(), 0
+    for number in range(10_000_000):
+        total += number
+    return time.process_time() - start
+
+
 def main_job(clone: Clone) -> Iterator[tuple[str, str]]:
     """Yields what was measured of the main job, and its value."""
     cells = ("test", "--config=cpu", "//models/...")
+    yield "ten million additions, CPU seconds", f"{loop_seconds():.2f}"
     yield "first command: launcher, seconds", f"{clone.bazel('version').seconds:.0f}"
     fetch = clone.bazel("build", "--nobuild", "//models/...")
     yield "first command: wheels, repositories, analysis, seconds", f"{fetch.seconds:.0f}"
@@ -172,6 +181,7 @@ def against_py_test(clone: Clone) -> Iterator[tuple[str, str]]:
     clone.bazel("build", "--nobuild", "//...", cwd=peer)
     theirs = clone.bazel("test", "--jobs=2", "--local_test_jobs=2", "//...", cwd=peer, ok=(0, 3))
     yield "10 models cold, one py_test each with all packages as runfiles, seconds", f"{theirs.seconds:.1f}"
+    yield "ten million additions, CPU seconds, now", f"{loop_seconds():.2f}"
     yield "ratio", f"{theirs.seconds / ours.seconds:.1f}"
 
 
