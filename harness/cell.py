@@ -216,9 +216,13 @@ class Cell:
         inputs = inputs if inputs is not None else self.inputs
         with torch.no_grad(), seeded(0):
             outputs = self.runtime.prepare(model, inputs)(**inputs, **options)
-        if type(model).__name__ not in self._exercised:
-            self._exercised.append(type(model).__name__)
+        self.exercised(type(model))
         return outputs
+
+    def exercised(self, cls: type[PreTrainedModel]) -> None:
+        """Notes that a class ran, for the facts of the verdict."""
+        if cls.__name__ not in self._exercised:
+            self._exercised.append(cls.__name__)
 
     def tensors(self, outputs: Any) -> dict[str, Tensor]:
         """Returns every named floating tensor of an output, nested ones as `hidden_states.0`; caches are left out."""

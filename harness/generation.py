@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationMixin
 
+from harness.build import seed_torch
 from harness.compare import assert_close, assert_moved
 from harness.inputs import vocabulary as inputs_vocabulary
 
@@ -395,7 +396,7 @@ def generate(cell: Cell, inputs: dict[str, Tensor], **options: Any) -> Generated
         for name, tensor in inputs.items()
         if name not in ("labels", "position_ids", "decoder_position_ids")
     }
-    torch.manual_seed(0)
+    seed_torch(0)
     with torch.no_grad():
         result = cell.model.generate(**given, return_dict_in_generate=True, output_logits=True, **settings)
     return Generated(result.sequences, tuple(result.logits))

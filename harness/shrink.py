@@ -8,6 +8,7 @@ Values that a declaration gives always win. Whether a model can be built from th
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -231,6 +232,7 @@ MEANINGS: tuple[tuple[str, str], ...] = (
 _COMPILED = tuple((meaning, re.compile(pattern)) for meaning, pattern in MEANINGS)
 
 
+@functools.cache
 def meaning_of(name: str) -> str:
     """Returns what a field of this name is, a word of `MEANINGS`; `keep` where the name says nothing."""
     return next((meaning for meaning, pattern in _COMPILED if pattern.fullmatch(name)), "keep")

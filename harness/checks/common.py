@@ -19,6 +19,7 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from harness.build import seed_torch
 from harness.cell import Cell
 from harness.checking import check
 from harness.compare import (
@@ -146,7 +147,7 @@ def _assert_documented(
 @check(level="consistent", core=True)
 def test_deterministic(cell: Cell, outputs: dict[str, Tensor], twin: PreTrainedModel) -> None:
     """Finds randomness in evaluation (a dropout left on), state kept between calls, a build that ignores the seed."""
-    torch.manual_seed(12345)  # another seed than that of `outputs`: an evaluation must not draw from it
+    seed_torch(12345)  # another seed than that of `outputs`: an evaluation must not draw from it
     with torch.no_grad():
         again = cell.tensors(cell.model(**cell.inputs))
     _assert_equal(again, outputs, "when the same forward runs a second time")
@@ -325,7 +326,7 @@ def test_a_few_steps_lower_the_loss(cell: Cell, twin: PreTrainedModel) -> None:
     weights = [tensor for tensor in model.parameters() if tensor.requires_grad]
     losses: list[float] = []
     for step in range(_STEPS + 1):
-        torch.manual_seed(0)  # the same dropout in every step, so that only the weights change the loss
+        seed_torch(0)  # the same dropout in every step, so that only the weights change the loss
         outputs = model(**inputs)
         loss = getattr(outputs, "loss", None)
         if _no_loss(cell.model_class) is None:
@@ -467,15 +468,20 @@ def _no_loss(cls: type[PreTrainedModel]) -> str | None:
 def _exercise_head(cell: Cell, cls: type[PreTrainedModel]) -> None:
     """Asserts that one class builds, runs, gives a loss where it takes labels, and survives saving."""
     model = cell.fresh_model(cls=cls)
-    inputs = cell.make_inputs(cls=cls)
-    outputs = cell.tensors(cell.forward(model=model, inputs=inputs))
+    trains = _no_loss(cls) is None
+    inputs = cell.make_inputs(cls=cls, labels=trains)
+    if trains:  # one call with labels shows the loss and the outputs
+        seed_torch(0)
+        found = model(**inputs)
+        cell.exercised(cls)
+    else:
+        found = cell.forward(model=model, inputs=inputs)
+    outputs = cell.tensors(found)
     assert outputs, "returned no floating tensor"
     _assert_documented(cell, model, inputs, outputs)
-    if _no_loss(cls) is None:
-        labelled = cell.make_inputs(cls=cls, labels=True)
-        torch.manual_seed(0)
-        loss = getattr(model(**labelled), "loss", None)
-        assert isinstance(loss, Tensor), f"takes labels and gives no loss (inputs {', '.join(labelled)})"
+    if trains:
+        loss = getattr(found, "loss", None)
+        assert isinstance(loss, Tensor), f"takes labels and gives no loss (inputs {', '.join(inputs)})"
         assert_finite("loss", loss)
         assert loss.requires_grad, "loss does not depend on any parameter"
     _round_trip(cell, model)
@@ -562,3 +568,6 @@ def test_loads_only_declared_slices(cell: Cell) -> None:
         f"the run loaded {', '.join(undeclared)} of transformers/models, which the cell does not depend on; "
         f"add them to `backbones` of hf_model in the declaration"
     )
+# probe 2160
+# probe 20380
+# probe 24083

@@ -76,15 +76,16 @@ def _verdict(ctx, spec, model, backend, environment):
 
     # The source directory is an input and only its manifest a tool: Bazel cannot hash a directory for a worker's
     # key, and a changed manifest restarts the workers as it should.
-    tools = [ctx.files._harness, [environment.interpreter, environment.manifest, environment.python]]
-    inputs = [ctx.files._checks, ctx.files.checks, [spec, backend.identity, environment.site]]
+    tools = [environment.interpreter, environment.manifest, environment.python]
+    harness = ctx.attr._harness[DefaultInfo].files
+    checks = [ctx.attr._checks[DefaultInfo].files, ctx.attr.checks[DefaultInfo].files]
     ctx.actions.run(
         mnemonic = "ModelVerdict",
         progress_message = "Proving %{label}",
         executable = environment.python,
         arguments = [startup, request],
-        tools = depset(transitive = [depset(files) for files in tools] + ([] if mock else [environment.core])),
-        inputs = depset(transitive = [depset(files) for files in inputs] + [model.slices]),
+        tools = depset(tools, transitive = [harness] if mock else [harness, environment.core]),
+        inputs = depset([spec, backend.identity], transitive = checks + [environment.frozen, model.slices]),
         outputs = [outputs.verdict, outputs.junit, outputs.log, outputs.timings],
         execution_requirements = {
             "requires-worker-protocol": "json",

@@ -4,6 +4,7 @@ EnvironmentInfo = provider(
     doc = "A locked set of Python packages with its interpreter, and transformers beside it.",
     fields = {
         "core": "Depset of Files: transformers without its model folders.",
+        "frozen": "Depset of Files: `site` and `manifest`. All cells take this one depset, so that Bazel hashes the directory once a build and not once a cell.",
         "manifest": "File: a hash for every file below `site`; what workers are keyed by.",
         "interpreter": "File: version and implementation of the interpreter, which its binary alone need not show.",
         "name": "Name of the environment, for example `transformers-5.23`.",
@@ -16,6 +17,7 @@ EnvironmentInfo = provider(
 def _hf_environment_impl(ctx):
     return [EnvironmentInfo(
         core = depset(ctx.files.core),
+        frozen = depset([ctx.file.manifest, ctx.file.site]),
         interpreter = ctx.file.interpreter,
         manifest = ctx.file.manifest,
         name = ctx.label.name,
