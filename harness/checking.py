@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -96,6 +96,7 @@ class CheckPlugin:
         self._failed: dict[str, str] = {}
         self._faults: list[str] = []
         self._fault: HarnessFault | None = None
+        self._refused = ""
         self.results: list[CheckResult] = []
 
     def pytest_configure(self, config: pytest.Config) -> None:
@@ -132,6 +133,7 @@ class CheckPlugin:
             raise HarnessFault(f"tests without @check: {', '.join(unmarked)}")
         items.sort(key=lambda item: run_order(_require_mark(item)))
         planned = [(check_id(item), _require_mark(item)) for item in items]
+        self._refused = self._undeclarable({check_id(item): _require_mark(item) for item in items})
         self._reporter.planned([PlannedCheck(id=name, level=mark.level, core=mark.core) for name, mark in planned])
 
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
@@ -144,8 +146,14 @@ class CheckPlugin:
             _leave(item, nextitem)
             return True
         self._reporter.started(name)
+        if self._refused:
+            self._finish(name, mark, "failed", self._refused)
+            _leave(item, nextitem)
+            return True
         try:
-            reason = mark.unless(self._cell) if mark.unless else None
+            reason = self._cell.spec.not_applicable.get(name)
+            if reason is None and mark.unless:
+                reason = mark.unless(self._cell)
         except BaseException as error:  # noqa: BLE001 - a check's condition must not end the run
             _reraise_control(error)
             if self._note_fault(error):
@@ -176,6 +184,16 @@ class CheckPlugin:
             report.modelgrid_error = call.excinfo.value
             self._note_fault(call.excinfo.value)
         return report
+
+    def _undeclarable(self, marks: Mapping[str, CheckMark]) -> str:
+        """Returns what is wrong with the declared `not_applicable`, or an empty string."""
+        label = self._cell.spec.label
+        for name in self._cell.spec.not_applicable:
+            if name not in marks:
+                return f"{label}: not_applicable names {name!r}, which is no check of this model's category"
+            if run_order(marks[name]) < CHECK_LEVELS.index("consistent"):
+                return f"{label}: not_applicable names {name!r}, of level {marks[name].level}: every model must pass it"
+        return ""
 
     def _note_fault(self, error: BaseException) -> bool:
         """Keeps the fault of the harness or the environment that `error` is or comes from; returns whether it is one.

@@ -97,6 +97,9 @@ class Spec:
     limits: Limits
     backend: Backend
     known_failures: tuple[KnownFailure, ...]
+    not_applicable: Mapping[str, str]
+    unexercised_classes: Mapping[str, str]
+    unused_parameters: Mapping[str, str]
     slices: tuple[str, ...]
     epoch: str
 

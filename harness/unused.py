@@ -1,5 +1,7 @@
 """Parameters that a model has and its forward, by design, does not use: each rule with its reason.
 
+These rules hold for whole families; what is one model's own stands in its declaration, as `unused_parameters`.
+
 A parameter without gradient that no rule covers is a dead parameter.
 """
 
@@ -14,7 +16,8 @@ if TYPE_CHECKING:
 
 def reason_unused(cell: Cell, name: str) -> str | None:
     """Returns why the parameter `name` of the main class gets no gradient by design, or None."""
-    for pattern, reason in _rules(cell.model_class.__name__, cell.config).items():
+    rules = {**_rules(cell.model_class.__name__, cell.config), **cell.spec.unused_parameters}
+    for pattern, reason in rules.items():
         if fnmatch.fnmatchcase(name, pattern):
             return reason
     return None
@@ -25,12 +28,6 @@ def _rules(class_name: str, config: Any) -> dict[str, str]:
     rules = {"*masked_spec_embed": "replaces masked time steps, which only training with SpecAugment has"}
     if class_name.endswith("ForMaskedLM"):
         rules["*.pooler.dense.*"] = "the base model is built with its pooler, and this head reads the tokens alone"
-    if class_name == "CLIPSegForImageSegmentation":
-        rules["clip.*"] = "the CLIP inside is frozen: forward runs it under torch.no_grad (modeling_clipseg.py)"
-    if getattr(config, "model_type", "") == "bark":
-        rules["codec_model.encoder.*"] = (
-            "behind the encoder the codec quantises: the choice of a code passes no gradient"
-        )
     rules |= _behind_the_selected_layer(config)
     return rules
 

@@ -69,6 +69,9 @@ class Declaration:
     inputs: Mapping[str, Any]
     limits: Mapping[str, int]
     known_failures: tuple[KnownFailure, ...]
+    not_applicable: Mapping[str, str]
+    unexercised_classes: Mapping[str, str]
+    unused_parameters: Mapping[str, str]
 
     def cell_label(self, backend: str) -> str:
         """Returns the label of this model's cell on `backend`, `//models/decoder/llama:cpu`."""

@@ -69,8 +69,6 @@ def _padding_is_not_masked(cell: Cell) -> str | None:
         return _no_sound(cell)
     if not takes(cell, "attention_mask"):
         return "forward takes no attention_mask"
-    if cell.config.model_type == "whisper":
-        return "the encoder always reads 30 s of sound and ignores the mask but for SpecAugment, as documented"
     return None
 
 

@@ -6,6 +6,7 @@ What a category has of its own (causality, padding, pixels, samples) is in the m
 from __future__ import annotations
 
 import copy
+import fnmatch
 import hashlib
 import json
 import tempfile
@@ -302,9 +303,11 @@ def test_every_trainable_parameter_gets_a_finite_gradient(cell: Cell) -> None:
     assert objective.requires_grad, "no output depends on any parameter (the graph is cut)"
     gradients = torch.autograd.grad(objective, list(parameters.values()), allow_unused=True)
     dead: list[str] = []
+    still: list[str] = []
     reached = 0
     for (name, tensor), gradient in zip(parameters.items(), gradients, strict=True):
         if gradient is None or not gradient.any():
+            still.append(name)
             if reason_unused(cell, name) is None:
                 dead.append(name)
             continue
@@ -316,6 +319,8 @@ def test_every_trainable_parameter_gets_a_finite_gradient(cell: Cell) -> None:
         if len(dead) > 1
         else f"no gradient reaches {dead[0]}\n"
     ) + "\n".join(dead[:40])
+    idle = [pattern for pattern in cell.spec.unused_parameters if not fnmatch.filter(still, pattern)]
+    assert not idle, f"unused_parameters {idle[0]!r} of the declaration matches no parameter without gradient; drop it"
 
 
 @check(level="consistent", core=True)
@@ -329,7 +334,7 @@ def test_a_few_steps_lower_the_loss(cell: Cell, twin: PreTrainedModel) -> None:
         seed_torch(0)  # the same dropout in every step, so that only the weights change the loss
         outputs = model(**inputs)
         loss = getattr(outputs, "loss", None)
-        if _no_loss(cell.model_class) is None:
+        if _no_loss(cell, cell.model_class) is None:
             loss = loss_of(cell, outputs)
         elif not isinstance(loss, Tensor):  # a class without a loss of its own learns to give zeros
             loss = cell.primary(outputs).float().square().mean()
@@ -448,8 +453,11 @@ def _no_other_heads(cell: Cell) -> str | None:
 @check(level="consistent", core=True, unless=_no_other_heads)
 def test_heads_build_run_and_round_trip(cell: Cell) -> None:
     """Finds a public class of the folder that cannot be built, run, trained on its labels, or saved."""
+    names = [cls.__name__ for cls in cell.heads()]
+    unknown = sorted(cell.spec.unexercised_classes.keys() - names)
+    assert not unknown, f"unexercised_classes names {unknown[0]}, the folder's public classes are {', '.join(names)}"
     for cls in cell.heads():
-        if cls is cell.model_class:
+        if cls is cell.model_class or cls.__name__ in cell.spec.unexercised_classes:
             continue
         try:
             _exercise_head(cell, cls)
@@ -457,10 +465,10 @@ def test_heads_build_run_and_round_trip(cell: Cell) -> None:
             raise AssertionError(f"{cls.__name__}: {error}") from error
 
 
-def _no_loss(cls: type[PreTrainedModel]) -> str | None:
+def _no_loss(cell: Cell, cls: type[PreTrainedModel]) -> str | None:
     """Returns why a class gives no loss, or None where it takes labels and must."""
-    if cls.__name__.startswith("Bark"):
-        return "its forward raises NotImplementedError on labels: training is not implemented (modeling_bark.py)"
+    if cell.spec.inputs.get("labels", "") is None:
+        return "the declaration leaves the labels out"
     takes_labels = {"labels", "start_positions"} & set(parameters_of(cls))
     return None if takes_labels else "it takes no labels"
 
@@ -468,7 +476,7 @@ def _no_loss(cls: type[PreTrainedModel]) -> str | None:
 def _exercise_head(cell: Cell, cls: type[PreTrainedModel]) -> None:
     """Asserts that one class builds, runs, gives a loss where it takes labels, and survives saving."""
     model = cell.fresh_model(cls=cls)
-    trains = _no_loss(cls) is None
+    trains = _no_loss(cell, cls) is None
     inputs = cell.make_inputs(cls=cls, labels=trains)
     if trains:  # one call with labels shows the loss and the outputs
         seed_torch(0)

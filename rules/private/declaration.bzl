@@ -39,6 +39,16 @@ def _known_failures(label, encoded):
         })
     return entries
 
+def _reasons(label, attribute, encoded):
+    """Returns a dict from what is exempt to the reason; fails on an empty reason."""
+    entries = json.decode(encoded)
+    for name, reason in entries.items():
+        if type(reason) != "string" or not reason.strip():
+            fail("{}: {}['{}'] has no reason; write why, by design, it cannot be otherwise".format(label, attribute, name))
+        if attribute == "not_applicable" and "::" not in name:
+            fail("{}: not_applicable key '{}' is no check such as 'decoder::causality'".format(label, name))
+    return entries
+
 def _limits(ctx, label):
     limits = {
         "cpu_seconds": ctx.attr.cpu_seconds,
@@ -83,8 +93,11 @@ def _hf_model_declaration_impl(ctx):
         "main_class": ctx.attr.main_class,
         "model_type": ctx.attr.model_type,
         "name": ctx.label.name,
+        "not_applicable": _reasons(label, "not_applicable", ctx.attr.not_applicable),
         "task": ctx.attr.task,
         "tier": ctx.attr.tier,
+        "unexercised_classes": _reasons(label, "unexercised_classes", ctx.attr.unexercised_classes),
+        "unused_parameters": _reasons(label, "unused_parameters", ctx.attr.unused_parameters),
     }
     slices = [dep[SliceInfo] for dep in [ctx.attr.slice] + ctx.attr.backbones]
 
@@ -155,6 +168,10 @@ hf_model_declaration = rule(
             doc = "The config's `model_type`.",
             mandatory = True,
         ),
+        "not_applicable": attr.string(
+            doc = "Checks that do not apply to the architecture, with reasons, as a JSON object.",
+            default = "{}",
+        ),
         "slice": attr.label(
             doc = "Slice of the folder that holds the model's code.",
             mandatory = True,
@@ -167,6 +184,14 @@ hf_model_declaration = rule(
         "tier": attr.string(
             doc = "How much a failure matters.",
             mandatory = True,
+        ),
+        "unexercised_classes": attr.string(
+            doc = "Public classes that the cell does not run, with reasons, as a JSON object.",
+            default = "{}",
+        ),
+        "unused_parameters": attr.string(
+            doc = "Patterns of parameter names that the forward does not reach by design, with reasons, as a JSON object.",
+            default = "{}",
         ),
         "wall_seconds": attr.int(
             doc = "Seconds on the clock that one run of a cell may take: only a backstop for hangs, since a busy machine is no fault of the model.",

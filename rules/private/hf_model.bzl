@@ -58,6 +58,9 @@ def hf_model(
         backbones = [],
         limits = {},
         known_failures = {},
+        not_applicable = {},
+        unexercised_classes = {},
+        unused_parameters = {},
         tags = []):
     """Declares one model and makes its targets.
 
@@ -81,6 +84,11 @@ def hf_model(
         config class's defaults nor a `model_type` in `config` shows them.
       limits: what one run of a cell may use: `cpu_seconds` (60), `wall_seconds` (900) and `memory_mib` (4096).
       known_failures: failures that are expected: the backend's name or the check's id, and a `known_failure`.
+      not_applicable: checks that the architecture cannot have the property of, by design: the check's id, and the
+        reason. Only for checks above `forward`; what is a defect is a known failure instead.
+      unexercised_classes: public classes of the folder that the cell does not run, each with the reason.
+      unused_parameters: patterns of names of the main class's parameters that its forward does not reach by design,
+        each with the reason. One that matches no such parameter is an error.
       tags: further tags for the tests and for `:cells`.
     """
     package = native.package_name()
@@ -107,9 +115,12 @@ def hf_model(
         known_failures = json.encode(known_failures),
         main_class = main_class,
         model_type = model_type,
+        not_applicable = json.encode(not_applicable),
         slice = where.repository + "//:" + folder,
         task = task,
         tier = tier,
+        unexercised_classes = json.encode(unexercised_classes),
+        unused_parameters = json.encode(unused_parameters),
         visibility = ["//visibility:public"],
         **limits
     )

@@ -57,6 +57,9 @@ def spec_of(name: str) -> Spec:
         limits=Limits(60, 600, 4096),
         backend=Backend("cpu", "cpu", "eager", "float32", Tolerance(rtol=1e-4, atol=1e-5)),
         known_failures=(),
+        not_applicable={},
+        unexercised_classes={},
+        unused_parameters={},
         slices=(folder, "clip", "llama", "encodec"),
         epoch="",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -47,6 +47,7 @@ class FakeCell:
 
     class spec:
         label = "//models/decoder/made_up:cpu"
+        not_applicable: ClassVar[dict[str, str]] = {}
 
 
 HEAD = "import pytest\nfrom harness.checking import check\n"
@@ -118,6 +119,21 @@ def test_a_check_that_skips_itself_fails(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_check_marked_to_fail_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     body = '@pytest.mark.xfail\n@check(level="parsed")\ndef test_hopeless(cell):\n    "d"\n    assert False\n'
     assert outcomes(run(tmp_path, monkeypatch, body))["hopeless"][0] == "failed"
+
+
+def test_a_declaration_exempts_a_check_above_forward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stem = f"made0_{abs(hash(str(tmp_path)))}"
+    body = (
+        '@check(level="forward")\ndef test_runs(cell):\n    "d"\n'
+        '@check(level="consistent")\ndef test_cache(cell):\n    "d"\n    1 / 0\n'
+    )
+    monkeypatch.setattr(FakeCell.spec, "not_applicable", {f"{stem}::cache": "no cache by design"})
+    assert outcomes(run(tmp_path, monkeypatch, body))["cache"] == ("not_applicable", "no cache by design")
+    for name, fault in ((f"{stem}::cash", "no check of this model's category"), (f"{stem}::runs", "must pass it")):
+        monkeypatch.setattr(FakeCell.spec, "not_applicable", {name: "by design"})
+        found = outcomes(run(tmp_path, monkeypatch, body))
+        assert found["runs"][0] == "failed"
+        assert fault in found["runs"][1]
 
 
 def test_what_does_not_apply_needs_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,6 +180,9 @@ def spec(**changes: Any) -> Spec:
         "limits": Limits(60, 600, 4096),
         "backend": Backend("cpu", "cpu", "eager", "float32", Tolerance(1e-4, 1e-5)),
         "known_failures": (),
+        "not_applicable": {},
+        "unexercised_classes": {},
+        "unused_parameters": {},
         "slices": ("made_up",),
         "epoch": "",
     }

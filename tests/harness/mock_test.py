@@ -78,6 +78,9 @@ def run(tmp_path: Path, **changes: Any) -> dict[str, tuple[str, str]]:
         "limits": Limits(60, 600, 4096),
         "backend": Backend("mock", "cpu", "mock", "float32", Tolerance(0.0, 0.0)),
         "known_failures": (),
+        "not_applicable": {},
+        "unexercised_classes": {},
+        "unused_parameters": {},
         "slices": ("made",),
         "epoch": "",
     }

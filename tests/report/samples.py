@@ -38,6 +38,9 @@ def declaration(name: str = "llama", category: str = "decoder", tier: str = "hig
         "inputs": {},
         "limits": {"cpu_seconds": 60, "memory_mib": 4096, "wall_seconds": 900},
         "known_failures": (),
+        "not_applicable": {},
+        "unexercised_classes": {},
+        "unused_parameters": {},
     }
     return Declaration(**{**values, **fields})
 
