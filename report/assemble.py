@@ -183,7 +183,9 @@ def _cell(declaration: Declaration, backend: Backend, verdict: Verdict | None) -
 
 
 def _cell_without_run(declaration: Declaration, backend: Backend) -> Cell:
-    if backend.name not in declaration.backends:
+    if declaration.unavailable:
+        status, reason = "no_package" if declaration.package else "absent", declaration.unavailable
+    elif backend.name not in declaration.backends:
         status, reason = "not_declared", f"the model has no cell on {backend.name}"
     elif backend.absent:
         status, reason = "absent", backend.absent
@@ -220,6 +222,8 @@ def _model(declaration: Declaration, cells: Sequence[Cell]) -> Model:
         level=_deepest(cells),
         covered=any(cell.covered for cell in cells),
         known_failures=declaration.known_failures,
+        unavailable=declaration.unavailable,
+        package=declaration.package,
     )
 
 
@@ -287,6 +291,12 @@ def _inventory(
         folders=len(detail),
         declared=sum(bool(item.models) for item in detail),
         missing=tuple(item.folder for item in detail if not item.models),
-        vanished=tuple(sorted(item.label for item in declarations if item.folder not in folders)),
+        vanished=tuple(
+            sorted(
+                item.label
+                for item in declarations
+                if item.folder not in folders and (item.folder or not item.unavailable)
+            )
+        ),
         detail=tuple(detail),
     )

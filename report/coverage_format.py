@@ -29,9 +29,11 @@ STATUSES = (
     "unexpected_pass",
     "no_hardware",
     "absent",
+    "no_package",
     "not_declared",
 )
-"""`no_hardware`: declared, but this build has no verdict. `absent`: the backend has no implementation.
+"""`no_hardware`: declared, but this build has no verdict. `absent`: the backend, or the model, has no implementation.
+`no_package`: the model needs a package that no environment can have.
 `not_declared`: the model has no cell on that backend. The others are the verdict's own."""
 
 ATTENTION = ("failed", "flaky", "unexpected_pass")
@@ -93,6 +95,8 @@ class Model:
     Attributes:
       level: the deepest level that a run on a backend that counts proves; `declared` without one.
       covered: whether one of its cells is.
+      unavailable: why no cell can run it; empty where one can.
+      package: the package that it needs then, if that is the reason.
     """
 
     label: str
@@ -108,6 +112,8 @@ class Model:
     level: str
     covered: bool
     known_failures: tuple[KnownFailure, ...]
+    unavailable: str
+    package: str
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,6 +21,7 @@ _WORDS = {
     "unexpected_pass": "XPASS",
     "no_hardware": "no hardware",
     "absent": "absent",
+    "no_package": "no package",
     "not_declared": "-",
 }
 _BACKENDS_IN_A_ROW = 3
@@ -38,6 +39,7 @@ def view(coverage: Coverage, today: datetime.date, brief: bool = False) -> list[
     parts: list[RenderableType] = [*(plain(line, "bold") for line in headline(coverage)), *_notes(coverage), Text()]
     parts += _attention(coverage)
     parts += _expected(coverage, today)
+    parts += _unavailable(coverage)
     parts.append(_summary(coverage))
     if not brief:
         parts += _models(coverage)
@@ -63,7 +65,7 @@ def headline(coverage: Coverage) -> list[str]:
 
 
 def _ran(summary: Summary) -> int:
-    idle = ("no_hardware", "absent", "not_declared")
+    idle = ("no_hardware", "absent", "no_package", "not_declared")
     return sum(count for status, count in summary.statuses.items() if status not in idle)
 
 
@@ -126,6 +128,19 @@ def _expected(coverage: Coverage, today: datetime.date) -> Iterator[RenderableTy
             expired = known.expires < today.isoformat()
             yield _indented(f"{'EXPIRED' if expired else 'expires'} {known.expires}", "bold red" if expired else "")
     if cells:
+        yield Text()
+
+
+def _unavailable(coverage: Coverage) -> Iterator[RenderableType]:
+    """Yields each model that no cell can run, with the reason."""
+    models = [model for model in coverage.models if model.unavailable]
+    if models:
+        yield plain("Declared, and not to be had", "bold")
+    for model in models:
+        word = f"no package {model.package}" if model.package else "absent"
+        yield Text.assemble(plain(model.label), " ", plain(word, "dim"))
+        yield _indented(model.unavailable)
+    if models:
         yield Text()
 
 

@@ -52,6 +52,8 @@ class Declaration:
       label: the declaration's label, `//models/decoder/llama:llama`.
       folder: the folder under `transformers/models` that holds the model's code.
       backends: name of every backend that the model has a cell for, whether or not this host can run it.
+      unavailable: why no cell can run the model; empty where one can.
+      package: the package that an unavailable model needs; empty where no package has an implementation.
     """
 
     label: str
@@ -72,6 +74,8 @@ class Declaration:
     not_applicable: Mapping[str, str]
     unexercised_classes: Mapping[str, str]
     unused_parameters: Mapping[str, str]
+    unavailable: str
+    package: str
 
     def cell_label(self, backend: str) -> str:
         """Returns the label of this model's cell on `backend`, `//models/decoder/llama:cpu`."""

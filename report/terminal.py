@@ -27,6 +27,7 @@ STYLES = {
     "unexpected_pass": "bold red",
     "no_hardware": "dim",
     "absent": "dim",
+    "no_package": "dim",
     "not_declared": "dim",
 }
 """Colour is never the only sign: each status has its own word too."""

@@ -18,7 +18,7 @@ and `:cells` (the verdicts that this host can have).
 
 load("//rules/private:backend.bzl", _BackendInfo = "BackendInfo")
 load("//rules/private:grid.bzl", _hf_grid = "hf_grid")
-load("//rules/private:hf_model.bzl", _hf_model = "hf_model", _known_failure = "known_failure")
+load("//rules/private:hf_model.bzl", _hf_model = "hf_model", _hf_unavailable_model = "hf_unavailable_model", _known_failure = "known_failure")
 load("//rules/private:index.bzl", _hf_model_index = "hf_model_index")
 load("//rules/private:model_info.bzl", _ModelInfo = "ModelInfo")
 load("//rules/private:verdict_info.bzl", _VerdictInfo = "VerdictInfo")
@@ -29,4 +29,5 @@ VerdictInfo = _VerdictInfo
 hf_grid = _hf_grid
 hf_model = _hf_model
 hf_model_index = _hf_model_index
+hf_unavailable_model = _hf_unavailable_model
 known_failure = _known_failure

@@ -86,7 +86,7 @@ def _hf_model_declaration_impl(ctx):
         "checkpoint": ctx.attr.checkpoint,
         "config": json.decode(ctx.attr.config),
         "environment": ctx.attr.environment,
-        "folder": ctx.attr.slice[SliceInfo].folder,
+        "folder": ctx.attr.slice[SliceInfo].folder if ctx.attr.slice else ctx.attr.folder,
         "inputs": json.decode(ctx.attr.inputs),
         "known_failures": known_failures,
         "limits": limits,
@@ -99,13 +99,15 @@ def _hf_model_declaration_impl(ctx):
         "unexercised_classes": _reasons(label, "unexercised_classes", ctx.attr.unexercised_classes),
         "unused_parameters": _reasons(label, "unused_parameters", ctx.attr.unused_parameters),
     }
-    slices = [dep[SliceInfo] for dep in [ctx.attr.slice] + ctx.attr.backbones]
+    slices = [dep[SliceInfo] for dep in ([ctx.attr.slice] if ctx.attr.slice else []) + ctx.attr.backbones]
 
     declaration = ctx.actions.declare_file(ctx.label.name + ".declaration.json")
     ctx.actions.write(declaration, json.encode_indent(dict(
         fields,
-        backends = [row.name for row in BACKENDS],
+        backends = [] if ctx.attr.unavailable else [row.name for row in BACKENDS],
         label = label,
+        package = ctx.attr.package,
+        unavailable = ctx.attr.unavailable,
         version = _VERSION,
     )) + "\n")
 
@@ -148,6 +150,9 @@ hf_model_declaration = rule(
             doc = "Name of the environment.",
             mandatory = True,
         ),
+        "folder": attr.string(
+            doc = "Folder of a model that no cell can run; else the slice says it.",
+        ),
         "inputs": attr.string(
             doc = "Overrides of the synthesised inputs as a JSON object.",
             default = "{}",
@@ -172,9 +177,11 @@ hf_model_declaration = rule(
             doc = "Checks that do not apply to the architecture, with reasons, as a JSON object.",
             default = "{}",
         ),
+        "package": attr.string(
+            doc = "The package that an unavailable model needs and no environment can have.",
+        ),
         "slice": attr.label(
-            doc = "Slice of the folder that holds the model's code.",
-            mandatory = True,
+            doc = "Slice of the folder that holds the model's code; an unavailable model has none.",
             providers = [SliceInfo],
         ),
         "task": attr.string(
@@ -184,6 +191,9 @@ hf_model_declaration = rule(
         "tier": attr.string(
             doc = "How much a failure matters.",
             mandatory = True,
+        ),
+        "unavailable": attr.string(
+            doc = "Why no cell can run the model; empty where one can.",
         ),
         "unexercised_classes": attr.string(
             doc = "Public classes that the cell does not run, with reasons, as a JSON object.",

@@ -1,4 +1,4 @@
-"""`hf_model`: fans one declaration out to its targets. It computes nothing that a rule could."""
+"""`hf_model` and `hf_unavailable_model`: fan one declaration out to its targets. They compute nothing that a rule could."""
 
 load("//toolchains:backends.bzl", "BACKENDS")
 load(":cell.bzl", "hf_cell_test")
@@ -146,7 +146,56 @@ def hf_model(
         tags = tags,
     )
 
-    # The e2e tests copy the workspace: each package names its files.
+    _sources()
+
+def hf_unavailable_model(
+        name,
+        reason,
+        task,
+        tier,
+        package = "",
+        folder = "",
+        checkpoint = "",
+        environment = "transformers-5.23"):
+    """Declares a model that people ask for and that no cell can run. It is shown, with the reason, and never counted.
+
+    Args:
+      name: name of the model, which is also the name of its folder.
+      reason: why it cannot run: `absent` in the report, or `no_package` where `package` is given.
+      task: what the model is for, one of the pipeline tasks.
+      tier: how much it matters: `critical`, `high`, `medium` or `low`.
+      package: the package that its code needs and no environment can have.
+      folder: its folder below `transformers/models`, where it has one.
+      checkpoint: a well-known checkpoint on the hub, for people.
+      environment: where `folder` is.
+    """
+    label = "//{}:{}".format(native.package_name(), name)
+    if not reason.strip():
+        fail("{}: no reason; write why no cell can run it".format(label))
+    if folder and folder not in ENVIRONMENTS[environment].folders.values():
+        fail("{}: environment {} has no model folder '{}'".format(label, environment, folder))
+    hf_model_declaration(
+        name = name,
+        category = (["", ""] + native.package_name().split("/"))[-2],
+        checkpoint = checkpoint,
+        environment = environment,
+        folder = folder,
+        main_class = "",
+        model_type = "",
+        package = package,
+        task = task,
+        tier = tier,
+        unavailable = reason,
+        visibility = ["//visibility:public"],
+    )
+    hf_cells(
+        name = "cells",
+        backends = [],
+    )
+    _sources()
+
+def _sources():
+    """The e2e tests copy the workspace: each package names its files."""
     native.filegroup(
         name = "sources",
         srcs = native.glob(["**"]),

@@ -23,7 +23,7 @@ _hf_verdicts = rule(
     },
 )
 
-def hf_cells(name, tags = []):
+def hf_cells(name, backends = BACKENDS, tags = []):
     """Makes the target that holds the verdicts of this package's cells, where the platform has their devices.
 
     A cell whose device is absent has no providers, so it is left out by `select`: the target itself is always
@@ -31,10 +31,11 @@ def hf_cells(name, tags = []):
 
     Args:
       name: name of the target.
+      backends: rows of the table that the package has a cell for.
       tags: tags of the target.
     """
     cells = []
-    for backend in [row for row in BACKENDS if not row.absent]:
+    for backend in [row for row in backends if not row.absent]:
         cells = cells + select({
             "//toolchains/devices:" + backend.device: [":" + backend.name],
             "//conditions:default": [],

@@ -83,6 +83,27 @@ def test_cell_outside_the_declaration_is_not_declared() -> None:
     assert coverage.by_backend["cuda"].models == 0
 
 
+def test_model_that_no_cell_can_run_is_shown_and_never_counted() -> None:
+    llama = declaration()
+    gone = declaration("imagebind", backends=(), folder="", unavailable="no package implements it")
+    wants = declaration("dinat", backends=(), folder="dinat", unavailable="its attention is natten's", package="natten")
+    inventory = {"llama": ("LlamaModel",), "dinat": ("DinatModel",)}
+    coverage = assemble(dataclasses.replace(contents([llama, gone, wants], [verdict(llama)]), inventory=inventory))
+    cells = {cell.label: cell for cell in coverage.cells}
+    assert cells["//models/decoder/imagebind:cpu"].status == "absent"
+    assert cells["//models/decoder/dinat:cpu"].status == "no_package"
+    assert cells["//models/decoder/dinat:cpu"].reason == "its attention is natten's"
+    assert (coverage.total.models, coverage.total.covered) == (3, 1)
+    assert coverage.inventory is not None
+    assert (coverage.inventory.vanished, coverage.inventory.missing) == ((), ())
+
+
+def test_verdict_of_a_model_that_no_cell_can_run_is_refused() -> None:
+    gone = declaration("imagebind", backends=(), unavailable="no package implements it")
+    with pytest.raises(InputError, match="a verdict of a cell that nothing declares"):
+        assemble(contents([gone], [verdict(gone)]))
+
+
 def test_expected_failure_shows_the_declarations_entry() -> None:
     cell = _llama(status="expected_failure", level="forward", failed_check="decoder::causality")
     assert cell.known_failure == known_failure()

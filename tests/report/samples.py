@@ -41,6 +41,8 @@ def declaration(name: str = "llama", category: str = "decoder", tier: str = "hig
         "not_applicable": {},
         "unexercised_classes": {},
         "unused_parameters": {},
+        "unavailable": "",
+        "package": "",
     }
     return Declaration(**{**values, **fields})
 

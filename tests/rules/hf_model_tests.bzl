@@ -28,6 +28,22 @@ def _declaration_test_impl(ctx):
 
 declaration_test = analysistest.make(_declaration_test_impl)
 
+def _unavailable_test_impl(ctx):
+    env = analysistest.begin(ctx)
+    fields = analysistest.target_under_test(env)[ModelInfo].fields
+    asserts.equals(env, "dinat", fields["folder"])
+    asserts.equals(env, [], fields["slices"])
+    return analysistest.end(env)
+
+unavailable_test = analysistest.make(_unavailable_test_impl)
+
+def _no_verdicts_test_impl(ctx):
+    env = analysistest.begin(ctx)
+    asserts.equals(env, [], analysistest.target_under_test(env)[VerdictInfo].verdicts.to_list())
+    return analysistest.end(env)
+
+no_verdicts_test = analysistest.make(_no_verdicts_test_impl)
+
 # --- what a cell does
 
 def _verdict_action(env):
@@ -182,6 +198,8 @@ def hf_model_test_suite(name):
     mock_cell_test(name = "mock_cell_test", target_under_test = SAMPLE + ":mock")
     cells_test(name = "cells_test", target_under_test = SAMPLE + ":cells")
     tags_test(name = "tags_test", target_under_test = SAMPLE + ":cpu")
+    unavailable_test(name = "unavailable_test", target_under_test = "//models/vision/dinat")
+    no_verdicts_test(name = "no_verdicts_test", target_under_test = "//models/vision/dinat:cells")
     hf_declarations(
         name = "one_name_twice",
         models = [SAMPLE, "//tests/rules/encoder/sample"],
@@ -200,6 +218,8 @@ def hf_model_test_suite(name):
         "cells_test",
         "declaration_test",
         "mock_cell_test",
+        "no_verdicts_test",
         "one_name_twice_test",
         "tags_test",
+        "unavailable_test",
     ])
