@@ -164,6 +164,10 @@ MEANINGS: tuple[tuple[str, str], ...] = (
         r"num_labels|num_quant.*|num_mel.*|n_mels|feature_size|input_feat_per_channel|temporal_patch_size|.*expand",
     ),
     ("keep", r"num_register_tokens|spatial_merge_size|num_codebooks|n_codebooks|n_codes_.*|.*_levels|audio_channels"),
+    # The indexer of sparse attention: with few heads its scores tie at zero, and which keys it takes is then chance.
+    ("keep", r"index_n_heads"),
+    ("width", r"index_head_dim"),
+    ("window", r"index_top_?k"),
     # Words and their numbers.
     ("token", r"(.*_)?token_(id|index|ids)|.*_token|(.*_)?(start|end)_token.*"),
     ("codes", r"codebook_size|.*_codebook_size"),
@@ -226,7 +230,7 @@ MEANINGS: tuple[tuple[str, str], ...] = (
     ),
     ("base_width", r"num_filters|base_channels|n_filters"),
     # All else that is a size is the width of something.
-    ("width", r".*(size|dim|dims|width|channels|features|filters|units|rank|planes|sizes|hidden|hid)(_.*)?"),
+    ("width", r".*(size|dim|dims|width|channels|features|filters|units|rank|planes|sizes|hidden|hid|d_ssm)(_.*)?"),
     ("width", r"d_.*|.*_embd|n_inner|.*dff|.*_ff|ffn|.*inner_dim|.*embed.*|.*_dims?|(num_)?filters|.*_channels_.*|dim"),
 )
 _COMPILED = tuple((meaning, re.compile(pattern)) for meaning, pattern in MEANINGS)

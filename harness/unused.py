@@ -10,6 +10,8 @@ from __future__ import annotations
 import fnmatch
 from typing import TYPE_CHECKING, Any
 
+from harness.inputs import nodes
+
 if TYPE_CHECKING:
     from harness.cell import Cell
 
@@ -29,6 +31,8 @@ def _rules(class_name: str, config: Any) -> dict[str, str]:
     if class_name.endswith("ForMaskedLM"):
         rules["*.pooler.dense.*"] = "the base model is built with its pooler, and this head reads the tokens alone"
     rules |= _behind_the_selected_layer(config)
+    if any(hasattr(node, "index_topk") for node in nodes(config)):
+        rules["*.indexer.*"] = "the indexer chooses the keys that attention reads; a choice passes no gradient"
     return rules
 
 

@@ -160,6 +160,9 @@ def test_shrinking_twice_changes_nothing_more() -> None:
         ("num_mel_bins", "keep"),
         ("num_experts_per_tok", "chosen_experts"),
         ("num_local_experts", "experts"),
+        ("index_n_heads", "keep"),
+        ("index_topk", "window"),
+        ("mamba_d_ssm", "width"),
     ],
 )
 def test_names_mean_what_they_say(name: str, meaning: str) -> None:
