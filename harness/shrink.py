@@ -7,6 +7,7 @@ Values that a declaration gives always win. Whether a model can be built from th
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -46,7 +47,7 @@ def shrink(full: Any, declared: Mapping[str, Any] | None = None) -> Any:
 def sub_configs(config: Any) -> Iterator[tuple[str, Any]]:
     """Yields the name and value of each field of `config` that is itself a configuration."""
     for name in [*config.sub_configs, *vars(config)]:
-        value = getattr(config, name, None)
+        value = vars(config).get(name)
         if is_config(value) and not name.startswith("_"):
             yield name, value
 
@@ -60,7 +61,22 @@ def field_values(config: Any) -> dict[str, Any]:
     """Returns the value of every field that the class of `config` adds to the common ones, in order."""
     common = {field.name for field in dataclasses.fields(_base_class(type(config)))}
     names = [field.name for field in dataclasses.fields(config) if field.name not in common]
-    return {name: getattr(config, name) for name in names if hasattr(config, name)}
+    with _of_all_layers(config):
+        return {name: getattr(config, name) for name in names if hasattr(config, name)}
+
+
+@contextlib.contextmanager
+def _of_all_layers(config: Any) -> Iterator[None]:
+    """Lets fields that some layers override be read: the value is that of the layers that do not."""
+    if not getattr(config, "is_heterogeneous", False):
+        yield
+        return
+    before = config.allow_global_per_layer_attribute_access
+    config.allow_global_per_layer_attribute_access = True
+    try:
+        yield
+    finally:
+        config.allow_global_per_layer_attribute_access = before
 
 
 def raw_defaults(cls: type[Any]) -> dict[str, Any]:
@@ -254,6 +270,7 @@ class Node:
     scale: Scale
     layers: int
     depth: int = 0
+    rotary_keys: frozenset[str] = frozenset()
     new: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def named(self, *meanings: str) -> dict[str, int]:
@@ -373,7 +390,8 @@ def _shrink_node(full: Any, declared: Mapping[str, Any], scale: Scale, at_least:
     below = 2 if depth else layers  # where a configuration has no layers, what it numbers are those of its parts
     subs = {name: _shrink_node(sub, _mapping(declared.get(name)), scale, below) for name, sub in parts.items()}
     depth = depth or max((_depth(field_values(sub)) for sub in parts.values()), default=0)
-    node = Node(old=old, scale=scale, layers=layers, depth=depth)
+    rotary_keys = frozenset(getattr(full, "ignore_keys_at_rope_validation", None) or ())
+    node = Node(old=old, scale=scale, layers=layers, depth=depth, rotary_keys=rotary_keys)
     for name, value in old.items():
         meaning = meaning_of(name)
         node.new[name] = _apply(meaning if meaning in RULES else "keep", value, node)
@@ -496,8 +514,11 @@ def _rotary_sections(node: Node) -> dict[str, Any]:
     for name in ("rope_parameters", "rope_scaling"):
         value = node.old.get(name)
         sections = value.get("mrope_section") if isinstance(value, Mapping) else None
+        if sections is None and isinstance(value, Mapping) and "mrope_section" in node.rotary_keys:
+            sections = [1, 1, 1]  # the class leaves them to the model, whose own default fits no other width
         if sections:
-            found[name] = {**dict(value or {}), "mrope_section": rescale(sections, _new_head_width(node) // 2)}
+            turned = int(_new_head_width(node) * (value or {}).get("partial_rotary_factor", 1.0))
+            found[name] = {**dict(value or {}), "mrope_section": rescale(sections, turned // 2)}
     return found
 
 
@@ -591,6 +612,24 @@ def patch_count(config: Any) -> int:
     return (image[0] // patch[0]) * (image[-1] // patch[-1])
 
 
+def _layer_overrides(full: Any, node: Node) -> dict[str, Any]:
+    """Gives each new layer what the old layers of its kind override, scaled as the field itself is."""
+    spec = getattr(full, "_heterogeneity_spec", None)
+    if spec is None:
+        return {}
+    kinds = node.old.get("layer_types") or []
+    found: dict[int, dict[str, Any]] = {}
+    for place, kind in enumerate(node.new.get("layer_types") or range(node.layers)):
+        old = spec.per_layer_overrides.get(kinds.index(kind) if kinds else place, {})
+        found[place] = {name: _scaled(value, node.old.get(name), node.new.get(name)) for name, value in old.items()}
+    return {"per_layer_config": {place: values for place, values in found.items() if values}}
+
+
+def _scaled(value: Any, old: Any, new: Any) -> Any:
+    """Returns `value` scaled by what took `old` to `new`, where all three are numbers."""
+    return max(1, value * new // old) if _is_integer(value) and _is_integer(old) and _is_integer(new) else value
+
+
 def _rebuild(full: Any, node: Node, subs: Mapping[str, Any], fixed: Mapping[str, Any]) -> Any:
     """Constructs the tiny configuration.
 
@@ -601,6 +640,7 @@ def _rebuild(full: Any, node: Node, subs: Mapping[str, Any], fixed: Mapping[str,
     always = {
         name for name in node.new if meaning_of(name) in ("layer_list", "layer_pairs", "image_tokens", "pinpoints")
     }
+    always |= {name for name in ("rope_parameters", "rope_scaling") if "mrope_section" in (node.new.get(name) or {})}
     given = {
         name: value
         for name, value in node.new.items()
@@ -609,9 +649,10 @@ def _rebuild(full: Any, node: Node, subs: Mapping[str, Any], fixed: Mapping[str,
         or (value is not None and node.old.get(name) is None)
         or (defaults.get(name) is not None and value != defaults.get(name))
     }
-    first = _construct(cls, given, subs)
+    given.update({name: value for name, value in _layer_overrides(full, node).items() if name not in fixed})
+    derived = field_values(_construct(cls, given, subs))
     for name, value in node.new.items():
-        late = name not in given and value != node.old.get(name) and getattr(first, name, None) == node.old[name]
+        late = name not in given and value != node.old.get(name) and derived.get(name) == node.old[name]
         if late and value is not None:
             given[name] = value
     return _construct(cls, given, subs)

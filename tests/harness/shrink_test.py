@@ -43,6 +43,27 @@ def test_rotary_sections_fill_half_the_head() -> None:
     assert tiny.rope_parameters["rope_theta"] == 1e6
 
 
+def test_rotary_sections_left_to_the_model_fill_what_the_head_turns() -> None:
+    class OpenSections(TextConfig):
+        ignore_keys_at_rope_validation = frozenset({"mrope_section"})
+
+    tiny = shrink.shrink(OpenSections(rope_parameters={"rope_theta": 1e6, "partial_rotary_factor": 0.5}))
+    assert len(tiny.rope_parameters["mrope_section"]) == 3
+    assert sum(tiny.rope_parameters["mrope_section"]) == tiny.head_dim // 4
+
+
+def test_layers_that_override_a_field_still_do() -> None:
+    full = TextConfig()
+    places = [place for place, kind in enumerate(full.layer_types) if kind == "full_attention"]
+    wide = {place: {"intermediate_size": 2 * full.intermediate_size} for place in places}
+    tiny = shrink.shrink(TextConfig(per_layer_config=wide))
+    widths = {
+        kind: layer.intermediate_size for kind, layer in zip(tiny.layer_types, tiny.per_layer_config, strict=True)
+    }
+    assert widths["full_attention"] == 2 * widths["sliding_attention"]
+    assert tiny.num_hidden_layers == len(tiny.layer_types) == 4
+
+
 @pytest.mark.parametrize(("parts", "total"), [([16, 24, 24], 8), ([1, 1, 62], 4), ([11, 11, 10], 16)])
 def test_rescale_keeps_the_sum(parts: list[int], total: int) -> None:
     scaled = shrink.rescale(parts, total)
