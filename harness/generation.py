@@ -110,9 +110,10 @@ def takes_positions(cell: Cell, stream: Stream) -> bool:
     """Whether the model is given its tokens' positions when it generates.
 
     A model that derives them itself (from the mask or from the padding token) does not take them, or drops them
-    again in its own `prepare_inputs_for_generation`.
+    again in its own `prepare_inputs_for_generation`. One with positions in several axes (`get_rope_index`) derives them
+    from the grids of its pictures.
     """
-    if not takes(cell, stream.positions):
+    if not takes(cell, stream.positions) or any(hasattr(part, "get_rope_index") for part in cell.model.modules()):
         return False
     if not cell.model_class.can_generate():
         return True

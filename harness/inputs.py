@@ -462,7 +462,7 @@ def _picture(request: Request, name: str, *lead: int) -> Tensor:
 
 def _pixel_values(request: Request, made: dict[str, Tensor]) -> Tensor:
     """Pictures (batch, channels, height, width); tiles or frames before the channels; rows of patches with a grid."""
-    if "image_grid_thw" in request.parameters:
+    if {"image_grid_thw", "grid_thw"} & set(request.parameters):
         return _patch_rows(request, "pixel_values")
     if _first(request.config, "image_grid_pinpoints") and "image_sizes" in request.parameters:
         return _picture(request, "pixel_values", request.batch, _tiles(request))
@@ -528,8 +528,18 @@ def _patch_rows(request: Request, name: str) -> Tensor:
     return request.noise(name, request.batch * frames * height * width, features)
 
 
-def _image_grid(request: Request, made: dict[str, Tensor]) -> Tensor | None:
-    return torch.tensor([_grid(request)] * request.batch) if "pixel_values" in made else None
+def _grid_of(*names: str) -> Callable[[Request, dict[str, Tensor]], Tensor | None]:
+    """Returns a maker of the grids of the patches in one of the named inputs, one picture or video a row."""
+
+    def make_grid(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+        return torch.tensor([_grid(request)] * request.batch) if any(name in made for name in names) else None
+
+    return make_grid
+
+
+def _tower_rows(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """Rows of patches under the name that a tower gives its main input."""
+    return _patch_rows(request, "hidden_states") if "grid_thw" in request.parameters else None
 
 
 def _pixel_mask(request: Request, made: dict[str, Tensor]) -> Tensor | None:
@@ -543,10 +553,10 @@ def _pixel_mask(request: Request, made: dict[str, Tensor]) -> Tensor | None:
 
 def _pixel_values_videos(request: Request, made: dict[str, Tensor]) -> Tensor | None:
     """Videos (batch, frames, channels, height, width) where they stand among the words or are all that is taken."""
-    if "video_grid_thw" in request.parameters:
-        return None
     if placeholder(request.config, "video") is None and "input_ids" in request.parameters:
         return None
+    if "video_grid_thw" in request.parameters:
+        return _patch_rows(request, "pixel_values_videos")
     frames = getattr(_vision(request.config), "num_frames", None) or VIDEO_FRAMES
     return _picture(request, "pixel_values_videos", request.batch, request.size("video_frames", int(frames)))
 
@@ -678,7 +688,10 @@ MAKERS: dict[str, Maker] = {
     "input_values": _input_values,
     "input_features_mask": _features_mask,
     "image_sizes": _image_sizes,
-    "image_grid_thw": _image_grid,
+    "hidden_states": _tower_rows,
+    "image_grid_thw": _grid_of("pixel_values"),
+    "video_grid_thw": _grid_of("pixel_values_videos"),
+    "grid_thw": _grid_of("pixel_values", "hidden_states"),
     "pixel_mask": _pixel_mask,
     "pixel_attention_mask": _pixel_attention_mask,
     "bool_masked_pos": _masked_patches,

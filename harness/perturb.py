@@ -33,6 +33,10 @@ def perturbed(cell: Cell, inputs: dict[str, Tensor], name: str) -> dict[str, Ten
         after = _other_tokens(cell, value)
     elif name.endswith("position_mask"):
         after = value.roll(1, dims=-1)  # as many places as before: the features that go there are given
+    elif name == "mm_token_type_ids":
+        after = torch.zeros_like(value)  # all are words: a picture's place cannot move without the picture
+    elif name == "attention_mask" and value.shape == inputs.get("input_ids", value[:0]).shape:
+        after = _word_dropped(cell, inputs["input_ids"], value)
     elif name.endswith("mask") or value.dtype is torch.bool or name == "bool_masked_pos":
         after = _dropped(value, sound="input_ids" not in inputs and name == "attention_mask")
     elif name == "bbox":
@@ -73,6 +77,16 @@ def _dropped(value: Tensor, *, sound: bool) -> Tensor:
     column = flat.shape[1] // 2
     flat[:, column] = (flat[:, column] == 0).to(flat.dtype)
     return flat.reshape(value.shape)
+
+
+def _word_dropped(cell: Cell, tokens: Tensor, mask: Tensor) -> Tensor:
+    """Inverts the mask at one inner word of each row: a masked placeholder would leave features without a place."""
+    plain = plain_positions(cell, tokens[0])
+    inner = [index for index in plain if 0 < index < tokens.shape[1] - 1] or [tokens.shape[1] // 2]
+    column = inner[len(inner) // 2]
+    after = mask.clone()
+    after[:, column] = (after[:, column] == 0).to(mask.dtype)
+    return after
 
 
 def _moved_boxes(value: Tensor) -> Tensor:

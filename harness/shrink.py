@@ -168,7 +168,7 @@ MEANINGS: tuple[tuple[str, str], ...] = (
     # What no size depends on, or what must stay as the architecture has it.
     (
         "keep",
-        r".*(kernel|stride|dilation|padding|ratio|factor|rate|prob|eps|bias|std|range|scale|theta|buckets|bins).*",
+        r".*(kernel|stride|dilation|padding|ratio|factor|rate|prob|_eps|bias|std|range|scale|theta|buckets|bins).*",
     ),
     ("keep", r".*(dropout|loss|cost|coef|weight|temperature|penalty|gamma|alpha|beta|sampling|hop|fft|mel_bins).*"),
     (
@@ -389,6 +389,7 @@ def _shrink_node(full: Any, declared: Mapping[str, Any], scale: Scale, at_least:
     depth = _depth(old)
     below = 2 if depth else layers  # where a configuration has no layers, what it numbers are those of its parts
     subs = {name: _shrink_node(sub, _mapping(declared.get(name)), scale, below) for name, sub in parts.items()}
+    _fit_projections(subs, declared)
     depth = depth or max((_depth(field_values(sub)) for sub in parts.values()), default=0)
     rotary_keys = frozenset(getattr(full, "ignore_keys_at_rope_validation", None) or ())
     node = Node(old=old, scale=scale, layers=layers, depth=depth, rotary_keys=rotary_keys)
@@ -403,6 +404,14 @@ def _shrink_node(full: Any, declared: Mapping[str, Any], scale: Scale, at_least:
     for from_parts in (_image_tokens, _tile_sizes, _open_placeholders, _start_token):
         node.new.update({name: value for name, value in from_parts(node, full, subs).items() if name not in fixed})
     return _rebuild(full, node, subs, fixed)
+
+
+def _fit_projections(subs: Mapping[str, Any], declared: Mapping[str, Any]) -> None:
+    """Makes towers that project to the text's width do so: classes' defaults are those of different checkpoints."""
+    width = getattr(subs.get("text_config"), "hidden_size", None)
+    for name, sub in subs.items():
+        if _is_integer(width) and hasattr(sub, "out_hidden_size"):
+            sub.out_hidden_size = _mapping(declared.get(name)).get("out_hidden_size", width)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -496,6 +505,15 @@ def _patch_strides(node: Node) -> dict[str, Any]:
     return {name: new for name in names if _is_integer(old)}
 
 
+def _pixel_windows(node: Node) -> dict[str, Any]:
+    """Makes a window that is measured in pixels (Qwen2.5-VL) hold one merged patch, of the four of a picture."""
+    patch, merge = node.old.get("patch_size"), node.old.get("spatial_merge_size")
+    window = node.old.get("window_size")
+    if not (_is_integer(patch) and _is_integer(merge) and _is_integer(window)) or window % (patch * merge):
+        return {}
+    return {"window_size": node.new["patch_size"] * merge}
+
+
 def _state_space_heads(node: Node) -> dict[str, Any]:
     """Keeps `heads * head width == expand * width` of state space models where it held."""
     found: dict[str, Any] = {}
@@ -561,6 +579,7 @@ DEPENDENTS: tuple[Callable[[Node], dict[str, Any]], ...] = (
     _head_widths,
     _open_heads,
     _patch_strides,
+    _pixel_windows,
     _state_space_heads,
     _rotary_sections,
     _special_tokens,

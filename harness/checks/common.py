@@ -373,14 +373,30 @@ def test_batching_does_not_change_a_row(cell: Cell, outputs: dict[str, Tensor]) 
     assert rows is not None
     for index in range(rows):
         alone = cell.tensors(cell.forward(inputs=_row(cell.inputs, rows, index)))
-        assert list(alone) == list(outputs), f"outputs are {list(alone)} for one row and {list(outputs)} for {rows}"
         for name, tensor in alone.items():
-            together = outputs[name]
+            together = outputs[_name_in_batch(name, index, alone, outputs, rows)]
             where = tuple(
                 slice(index * size, (index + 1) * size) if size * rows == whole else slice(None)
                 for size, whole in zip(tensor.shape, together.shape, strict=True)
             )
             assert_close(f"{name} of row {index}", together[where], tensor, cell.tolerance, f"in a batch of {rows}")
+
+
+def _name_in_batch(name: str, row: int, alone: dict[str, Tensor], outputs: dict[str, Tensor], rows: int) -> str:
+    """Returns what the output `name` of one row alone is called among the outputs of the whole batch.
+
+    A list may hold one tensor for each picture: that of a batch is then so many times as long.
+    """
+    if list(alone) == list(outputs):
+        return name
+    stack, _, place = name.rpartition(".")
+    lengths = [sum(other.rpartition(".")[0] == stack for other in side) for side in (alone, outputs)]
+    differ = f"outputs are {list(alone)} for one row and {list(outputs)} for {rows}"
+    assert {other.rpartition(".")[0] for other in alone} == {other.rpartition(".")[0] for other in outputs}, differ
+    if not stack or lengths[0] == lengths[1]:
+        return name
+    assert place.isdigit() and lengths[1] == rows * lengths[0], differ
+    return f"{stack}.{row * lengths[0] + int(place)}"
 
 
 def _one_attention(cell: Cell) -> str | None:
