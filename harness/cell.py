@@ -35,6 +35,9 @@ PRIMARY = (
     "seq_relationship_logits",
     "pred_masks",
     "reconstruction",
+    "prediction_outputs",
+    "mean_predictions",
+    "action_preds",
     "last_hidden_state",
     "audio_values",
 )

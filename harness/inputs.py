@@ -109,6 +109,11 @@ def parameters(cls: type[Any]) -> tuple[str, ...]:
     return tuple(inspect.signature(cls.forward).parameters)
 
 
+def _default(cls: type[Any], name: str) -> Any:
+    """Returns the default of an argument of the class's `forward`."""
+    return inspect.signature(cls.forward).parameters[name].default
+
+
 def make(request: Request, where: str) -> dict[str, Tensor]:
     """Returns the inputs of one call of the class's `forward`, on the CPU, by argument name in the signature's order.
 
@@ -365,6 +370,8 @@ def _modality_types(request: Request, made: dict[str, Tensor]) -> Tensor | None:
 
 def _attention_mask(request: Request, made: dict[str, Tensor]) -> Tensor | None:
     """Ones along the text; along the sound where there is no text."""
+    if "states" in made:
+        return torch.ones(made["states"].shape[:2], dtype=torch.long)
     if "input_ids" in made:
         return torch.ones(
             made["input_ids"].shape[: 3 if made["input_ids"].dim() == 3 and not _codebooks(request) else 2],
@@ -676,6 +683,95 @@ def _encoder_states(request: Request, made: dict[str, Tensor]) -> Tensor | None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Series of numbers.
+
+
+def _series_length(config: Any) -> int:
+    """Returns how many steps of the past a model reads: the context, and what the longest lag looks back on."""
+    return int(config.context_length) + max(_first(config, "lags_sequence") or [0])
+
+
+def _series(request: Request, name: str, steps: int) -> Tensor:
+    """Returns a series (batch, steps[, variates]) with a level and a spread, as a scaler expects one."""
+    channels = getattr(request.config, "num_input_channels", None)
+    width = int(channels or getattr(request.config, "input_size", None) or 1)
+    shape = (request.batch, steps) if channels is None and width == 1 else (request.batch, steps, width)
+    return 3.0 + 2.0 * request.noise(name, *shape)
+
+
+def _past_values(request: Request, made: dict[str, Tensor]) -> Tensor:
+    return _series(request, "past_values", _series_length(request.config))
+
+
+def _future_values(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """The future as a decoder reads it when it is taught; where it is a label only it comes with the labels."""
+    taught = "future_time_features" in request.parameters
+    return _series(request, "future_values", int(request.config.prediction_length)) if taught else None
+
+
+def _time_features(name: str) -> Maker:
+    """Returns a maker of what is known of each step (batch, steps, features): its date, covariates."""
+
+    def make_features(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+        values = made.get(name)
+        count = int(request.config.num_time_features) + int(request.config.num_dynamic_real_features)
+        return None if values is None else request.noise(f"{name} features", *values.shape[:2], count)
+
+    return make_features
+
+
+def _static_categories(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    kinds = request.config.cardinality if request.config.num_static_categorical_features else []
+    columns = [request.integers(f"category {index}", 0, int(size), request.batch) for index, size in enumerate(kinds)]
+    return torch.stack(columns, dim=1) if columns else None
+
+
+def _static_numbers(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    count = int(request.config.num_static_real_features)
+    return request.noise("static_real_features", request.batch, count) if count else None
+
+
+def _frequency(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """The kind of each series, such as daily or monthly."""
+    kinds = _first(request.config, "freq_size")
+    if kinds is None:
+        return None
+    row = torch.arange(request.batch).remainder(int(kinds))
+    return row if request.cls.__name__.endswith("ForPrediction") else row[:, None]
+
+
+def _observed(value: float) -> Maker:
+    """Returns a maker of a mask of floats along a series: the models calculate with it."""
+
+    def make_mask(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+        return torch.full_like(made["past_values"], value) if "past_values" in made else None
+
+    return make_mask
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Trajectories of decisions.
+
+
+def _trajectory(name: str, width: str | None = None) -> Maker:
+    """Returns a maker of one quantity of each step of a trajectory, as wide as a field of the configuration says."""
+
+    def make_steps(request: Request, made: dict[str, Tensor]) -> Tensor:
+        size = 1 if width is None else int(getattr(request.config, width))
+        return request.noise(name, request.batch, request.size("sequence_length", DECODER_SEQUENCE), size)
+
+    return make_steps
+
+
+def _timesteps(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """The number of each step, rows beginning at different steps of their episodes."""
+    if "states" not in made:
+        return None
+    steps = torch.arange(made["states"].shape[1]) + 3
+    return torch.stack([steps + row for row in range(request.batch)])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # The table, and the order in which what depends on other inputs is made.
 
 Maker = Callable[[Request, dict[str, Tensor]], "Tensor | None"]
@@ -695,6 +791,10 @@ MAKERS: dict[str, Maker] = {
     "pixel_mask": _pixel_mask,
     "pixel_attention_mask": _pixel_attention_mask,
     "bool_masked_pos": _masked_patches,
+    "states": _trajectory("states", "state_dim"),
+    "actions": _trajectory("actions", "act_dim"),
+    "returns_to_go": _trajectory("returns_to_go"),
+    "timesteps": _timesteps,
     "input_ids": _input_ids,
     "attention_mask": _attention_mask,
     "token_type_ids": _token_type_ids,
@@ -712,6 +812,16 @@ MAKERS: dict[str, Maker] = {
     "encoder_hidden_states": _encoder_states,
     "decoder_input_ids": _decoder_input_ids,
     "decoder_attention_mask": _like("decoder_input_ids", 1),
+    "past_values": _past_values,
+    "past_observed_mask": _observed(1.0),
+    "observed_mask": _observed(1.0),
+    "past_values_padding": _observed(0.0),
+    "future_values": _future_values,
+    "past_time_features": _time_features("past_values"),
+    "future_time_features": _time_features("future_values"),
+    "static_categorical_features": _static_categories,
+    "static_real_features": _static_numbers,
+    "freq": _frequency,
 }
 ORDER = tuple(MAKERS)
 
@@ -724,11 +834,13 @@ def make_labels(request: Request, made: Mapping[str, Tensor]) -> dict[str, Tenso
     """Returns the labels that the class's `forward` takes, by argument name."""
     found: dict[str, Tensor] = {}
     parameters = request.parameters
-    if "return_loss" in parameters:
+    if "return_loss" in parameters and _default(request.cls, "return_loss") is not True:
         found["return_loss"] = torch.tensor(True)
     wanted = "labels" in parameters and request.options.get("labels", True) is not None
     if wanted and (labels := _labels(request, made)) is not None:
         found["labels"] = labels
+    if "past_values" in made:
+        found.update(_series_labels(request, made))
     length = made["input_ids"].shape[-1] if "input_ids" in made else 1
     for name in ("start_positions", "end_positions"):
         if name in parameters:
@@ -739,6 +851,23 @@ def make_labels(request: Request, made: Mapping[str, Tensor]) -> dict[str, Tenso
     if "entity_labels" in parameters and "entity_ids" in made:
         found["entity_labels"] = request.integers(
             "entity_labels", 0, int(_first(request.config, "entity_vocab_size")), *made["entity_ids"].shape
+        )
+    return found
+
+
+def _series_labels(request: Request, made: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the future that a forecast is measured by, and the class or the numbers that a series has."""
+    found: dict[str, Tensor] = {}
+    name, batch = request.cls.__name__, request.batch
+    if "future_values" in request.parameters and name.endswith("ForPrediction"):
+        steps = _first(request.config, "prediction_length", "horizon_length")
+        found["future_values"] = _series(request, "future_values", int(steps))
+    if "target_values" in request.parameters:
+        count = int(request.config.num_targets)
+        found["target_values"] = (
+            request.integers("target_values", 0, count, batch)
+            if name.endswith("Classification")
+            else request.noise("target_values", batch, count)
         )
     return found
 

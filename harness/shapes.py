@@ -14,7 +14,16 @@ from torch import Tensor
 Shape = tuple[int | None, ...]
 
 # Inputs whose first dimension is the batch, the one that decides first.
-_BATCHED = ("decoder_input_ids", "input_ids", "inputs_embeds", "input_features", "input_values", "pixel_values")
+_BATCHED = (
+    "decoder_input_ids",
+    "input_ids",
+    "inputs_embeds",
+    "input_features",
+    "input_values",
+    "pixel_values",
+    "past_values",
+    "states",
+)
 
 _LANGUAGE = ("ForCausalLM", "ForMaskedLM", "LMHeadModel", "LMHead", "ForConditionalGeneration", "ForPreTraining")
 _LABELLED = ("ForSequenceClassification", "ForImageClassification", "ForAudioClassification")

@@ -14,7 +14,7 @@ from typing import Any
 
 VERSION = 1
 
-CATEGORIES = ("encoder", "decoder", "encoder_decoder", "vision", "multimodal", "audio")
+CATEGORIES = ("encoder", "decoder", "encoder_decoder", "vision", "multimodal", "audio", "time_series", "decision")
 
 
 class SpecError(ValueError):

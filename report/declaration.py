@@ -18,7 +18,7 @@ from report import strict
 
 VERSION = 1
 
-CATEGORIES = ("encoder", "decoder", "encoder_decoder", "vision", "multimodal", "audio")
+CATEGORIES = ("encoder", "decoder", "encoder_decoder", "vision", "multimodal", "audio", "time_series", "decision")
 """In the order in which reports show them."""
 
 TIERS = ("critical", "high", "medium", "low")

@@ -92,6 +92,24 @@ _OWN: Mapping[str, tuple[str, ...]] = {
         "audio::parts_that_generate_are_causal",
         "audio::parts_give_the_same_logits_from_their_cache",
     ),
+    "time_series": (
+        "time_series::every_part_of_the_window_moves_the_forecast",
+        "time_series::order_in_time_matters",
+        "time_series::future_does_not_reach_back",
+        "time_series::unobserved_values_do_not_move_location_and_scale",
+        "time_series::location_and_scale_follow_the_values",
+        "time_series::forecast_follows_the_scale_of_the_values",
+        "time_series::loss_falls_to_its_least_at_the_forecast",
+        "time_series::unobserved_future_does_not_count_in_the_loss",
+        "time_series::sampled_futures_have_the_documented_shape",
+    ),
+    "decision": (
+        "decision::return_state_and_past_action_move_the_next_action",
+        "decision::an_action_does_not_see_itself_or_the_future",
+        "decision::masked_steps_do_not_move_the_action",
+        "decision::number_of_the_step_matters",
+        "decision::order_of_steps_matters",
+    ),
 }
 
 CORE: Mapping[str, Mapping[str, tuple[str, ...]]] = {

@@ -1,12 +1,13 @@
 """The closed vocabularies of a declaration, and how a word outside them is refused."""
 
 # What a model is, and so which checks it must pass: one folder under `models/`, one module in `harness/checks/`.
-CATEGORIES = ["encoder", "decoder", "encoder_decoder", "vision", "multimodal", "audio"]
+CATEGORIES = ["encoder", "decoder", "encoder_decoder", "vision", "multimodal", "audio", "time_series", "decision"]
 
 # How much a failure matters, by use and by how many other architectures follow this one.
 TIERS = ["critical", "high", "medium", "low"]
 
-# The pipeline tasks of the environment, and `text2text-generation`, whose pipeline transformers 5 removed.
+# The pipeline tasks of the environment, `text2text-generation`, whose pipeline transformers 5 removed, and the hub's
+# tags of models that have no pipeline.
 TASKS = [
     "audio-classification",
     "automatic-speech-recognition",
@@ -21,10 +22,12 @@ TASKS = [
     "mask-generation",
     "object-detection",
     "question-answering",
+    "reinforcement-learning",
     "text-classification",
     "text-generation",
     "text-to-audio",
     "text2text-generation",
+    "time-series-forecasting",
     "token-classification",
     "translation",
     "video-classification",

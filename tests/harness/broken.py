@@ -35,6 +35,28 @@ MODELS = {
     "wav2vec2": ("audio", "wav2vec2", "wav2vec2", "Wav2Vec2ForCTC"),
     "speech_to_text": ("audio", "speech_to_text", "speech_to_text", "Speech2TextForConditionalGeneration"),
     "bark": ("audio", "bark", "bark", "BarkModel"),
+    "patchtst": ("time_series", "patchtst", "patchtst", "PatchTSTForPrediction"),
+    "time_series_transformer": (
+        "time_series",
+        "time_series_transformer",
+        "time_series_transformer",
+        "TimeSeriesTransformerForPrediction",
+    ),
+    "decision_transformer": (
+        "decision",
+        "decision_transformer",
+        "decision_transformer",
+        "DecisionTransformerModel",
+    ),
+}
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    "time_series_transformer": {
+        "context_length": 16,
+        "num_time_features": 2,
+        "prediction_length": 6,
+        "scaling": "std",
+    },
 }
 
 
@@ -52,7 +74,7 @@ def spec_of(name: str) -> Spec:
         folder=folder,
         main_class=main_class,
         checkpoint="",
-        config={},
+        config=CONFIGS.get(name, {}),
         inputs={"labels": None} if name == "bark" else {},
         limits=Limits(60, 600, 4096),
         backend=Backend("cpu", "cpu", "eager", "float32", Tolerance(rtol=1e-4, atol=1e-5)),
