@@ -59,6 +59,7 @@ class Cell:
       tolerance: how far results that should agree may differ on this backend.
       gradient_share: share of the trainable parameters' elements that a gradient reached; set by a check.
       moving_inputs: the inputs whose change moved the output; set by a check.
+      observed: what each output came to, by `Class.output`: see `harness.reference`.
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -66,6 +67,7 @@ class Cell:
         self.tolerance: Tolerance = spec.backend.tolerance
         self.gradient_share = 0.0
         self.moving_inputs: tuple[str, ...] = ()
+        self.observed: dict[str, dict[str, Any]] = {}
         self._exercised: list[str] = []
         self._counting: dict[type[Any], PreTrainedModel] = {}
         self._loaded_before = loaded_folders()
@@ -222,6 +224,12 @@ class Cell:
         self.exercised(type(model))
         return outputs
 
+    def observe(self, cls: type[PreTrainedModel], tensors: Mapping[str, Tensor]) -> None:
+        """Notes what the outputs of a class came to, for the record and for the check that compares with it."""
+        from harness.reference import summary
+
+        self.observed.update({f"{cls.__name__}.{name}": summary(tensor) for name, tensor in tensors.items()})
+
     def exercised(self, cls: type[PreTrainedModel]) -> None:
         """Notes that a class ran, for the facts of the verdict."""
         if cls.__name__ not in self._exercised:
@@ -369,4 +377,5 @@ def run(spec: Spec, reporter: Reporter) -> None:
     status = pytest.main(pytest_arguments(check_files(spec.category), quiet=True), plugins=[plugin])
     plugin.raise_fault(int(status))
     reporter.facts(cell.facts())
+    reporter.observed(cell.observed)
     reporter.done()

@@ -16,12 +16,10 @@ from _pytest.runner import runtestprotocol
 
 from harness.messages import clean
 from harness.reporter import HarnessFault, PlannedCheck, Reporter
-from harness.verdict import CheckResult
+from harness.verdict import CHECK_LEVELS, CheckResult
 
 if TYPE_CHECKING:
     from harness.cell import Cell
-
-CHECK_LEVELS = ("parsed", "built", "forward", "consistent")
 
 _MARK = "__modelgrid_check__"
 _FRAMES_SHOWN = 6

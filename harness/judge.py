@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from harness.reporter import HarnessFault
 from harness.spec import KnownFailure, Spec
@@ -46,6 +47,7 @@ class RunRecord:
       wall_seconds: time on the clock.
       peak_bytes: the most memory that all its processes added.
       check_seconds: CPU seconds of each check that ran.
+      observed: what the outputs came to.
     """
 
     checks: tuple[CheckResult, ...]
@@ -57,6 +59,7 @@ class RunRecord:
     wall_seconds: float
     peak_bytes: int
     check_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    observed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def failed(self) -> tuple[CheckResult, ...]:

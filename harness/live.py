@@ -7,6 +7,7 @@ action's own run.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--site", required=True, help="the environment's packages")
     parser.add_argument("--transformers", required=True, help="the folder that holds transformers/")
     parser.add_argument("--spec", required=True, type=Path, help="the cell's spec")
+    parser.add_argument("--reference", type=Path, help="the recorded outputs")
     return parser.parse_known_args(arguments)
 
 
@@ -35,10 +37,14 @@ def main(arguments: Sequence[str]) -> int:
         os.environ[name] = "1"  # as in the worker: sums in another order would be other numbers
 
     from harness import cell
+    from harness import reference as references
     from harness import spec as specs
     from harness.reporter import PrintReporter
 
     spec = specs.load(flags.spec)
+    if flags.reference is not None:
+        recorded = references.load(flags.reference, spec.label, spec.environment)
+        spec = dataclasses.replace(spec, reference=recorded)
     if spec.backend.runtime == "mock":
         cell.run(spec, PrintReporter())
         return 0

@@ -62,6 +62,9 @@ class Reporter(Protocol):
     def facts(self, facts: ModelFacts) -> None:
         """Says what was run."""
 
+    def observed(self, values: Mapping[str, Any]) -> None:
+        """Says what the outputs came to, for a person to record: see `harness.reference`."""
+
     def done(self) -> None:
         """Says that every planned check has a result."""
 
@@ -93,6 +96,11 @@ class PipeReporter:
     def facts(self, facts: ModelFacts) -> None:
         """Sends the facts."""
         self._write("facts", {"facts": dataclasses.asdict(facts)})
+
+    def observed(self, values: Mapping[str, Any]) -> None:
+        """Sends the values."""
+        for name, value in values.items():
+            self._write("observed", {"name": name, "value": value})
 
     def done(self) -> None:
         """Sends the end."""
@@ -146,6 +154,9 @@ class PrintReporter:
             f"model: {facts.parameters:,} parameters, gradients reach {facts.gradient_share:.1%}, inputs {inputs}"
         )
 
+    def observed(self, values: Mapping[str, Any]) -> None:
+        """Prints nothing: the values are for the record."""
+
     def done(self) -> None:
         """Prints how many checks had which outcome."""
         self._print(", ".join(f"{count} {outcome}" for outcome, count in self._counts.items() if count))
@@ -169,6 +180,7 @@ class ReportReader:
       results: the results so far, by check id.
       running: the id of the check that started and has not finished; None between checks.
       facts: the last facts reported.
+      observed: what the outputs came to, by name.
       done: whether the child said that it was done.
       fault: text of a fault of the harness or environment that the child reported; None without one.
       exception: text of an exception that came out of the run; None without one.
@@ -180,6 +192,7 @@ class ReportReader:
         self.results: dict[str, CheckResult] = {}
         self.running: str | None = None
         self.facts = ModelFacts()
+        self.observed: dict[str, Any] = {}
         self.done = False
         self.fault: str | None = None
         self.exception: str | None = None
@@ -226,6 +239,7 @@ class ReportReader:
             "started": self._on_started,
             "finished": self._on_finished,
             "facts": self._on_facts,
+            "observed": self._on_observed,
             "done": self._on_done,
             "fault": self._on_fault,
             "raised": self._on_raised,
@@ -293,6 +307,12 @@ class ReportReader:
             moving_inputs=tuple(_text(name) for name in item["moving_inputs"]),
             classes=tuple(_text(name) for name in item["classes"]),
         )
+
+    def _on_observed(self, data: Mapping[str, Any]) -> None:
+        value = data["value"]
+        if not isinstance(value, dict):
+            raise CorruptReport(f"line {self._lines} observes a {type(value).__name__}")
+        self.observed[_text(data["name"])] = value
 
     def _on_done(self, data: Mapping[str, Any]) -> None:
         missing = [check.id for check in self.planned if check.id not in self.results]

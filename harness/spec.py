@@ -10,7 +10,10 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.reference import Reference
 
 VERSION = 1
 
@@ -80,6 +83,7 @@ class Spec:
       label: the test's label, `//models/decoder/llama:cpu`; every error names it.
       folder: the folder under `transformers/models` that holds the model's code.
       slices: every model folder that the cell may load (the closure of `folder`).
+      reference: what was recorded for the cell; None without it. It is a file of its own beside the spec.
     """
 
     label: str
@@ -102,6 +106,7 @@ class Spec:
     unused_parameters: Mapping[str, str]
     slices: tuple[str, ...]
     epoch: str
+    reference: Reference | None = None
 
 
 def _build(cls: type[Any], value: Any, where: str) -> Any:
@@ -112,7 +117,7 @@ def _build(cls: type[Any], value: Any, where: str) -> Any:
     """
     if not isinstance(value, dict):
         raise SpecError(f"{where}: expected an object, found {type(value).__name__}")
-    names = {field.name for field in dataclasses.fields(cls)}
+    names = {field.name for field in dataclasses.fields(cls)} - {"reference"}
     missing, unknown = sorted(names - value.keys()), sorted(value.keys() - names)
     if missing or unknown:
         raise SpecError(

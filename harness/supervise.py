@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from harness import processes
+from harness import reference as references
 from harness import spec as specs
 from harness import verdict as verdicts
 from harness.judge import Death, RunRecord, judge, passes
@@ -68,6 +69,8 @@ class Job:
     junit: Path
     log: Path
     timings: Path
+    observed: Path
+    reference: Path | None = None
     import_path: tuple[str, ...] = ()
 
 
@@ -116,7 +119,7 @@ def core_checks(category: str) -> Mapping[str, Sequence[str]]:
 
 
 def prove(job: Job, setting: Setting, scratch: Path, signals: Signals) -> None:
-    """Runs the cell of `job` once or twice and writes verdict, JUnit XML, log and timings.
+    """Runs the cell of `job` once or twice and writes verdict, JUnit XML, log, timings and what was observed.
 
     Args:
       scratch: an empty folder for what the runs need; it is the caller's to remove.
@@ -127,8 +130,11 @@ def prove(job: Job, setting: Setting, scratch: Path, signals: Signals) -> None:
     """
     try:
         spec = specs.load(job.spec)
+        if job.reference is not None:
+            recorded = references.load(job.reference, spec.label, spec.environment)
+            spec = dataclasses.replace(spec, reference=recorded)
         device = json.loads(job.device.read_text(encoding="utf-8"))
-    except (specs.SpecError, OSError, ValueError) as error:
+    except (specs.SpecError, references.BadReference, OSError, ValueError) as error:
         raise HarnessFault(str(error)) from error
     records = [supervise(spec, setting, scratch / "run-1", signals, job.import_path)]
     if not passes(spec, records[0]):
@@ -139,6 +145,7 @@ def prove(job: Job, setting: Setting, scratch: Path, signals: Signals) -> None:
             job.junit: verdicts.to_junit(verdict),
             job.log: verdicts.to_log(verdict, records[0].output),
             job.timings: _timings(records),
+            job.observed: _observed(spec, verdict, records[0]),
             job.verdict: verdict.to_json(),
         }
     )
@@ -164,6 +171,13 @@ def write_outputs(outputs: Mapping[Path, str]) -> None:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
         raise HarnessFault(f"outputs cannot be written: {error}; make room or mend the permissions") from error
+
+
+def _observed(spec: Spec, verdict: verdicts.Verdict, record: RunRecord) -> str:
+    """Returns what a person may record as the reference, or why not: only a run that went well is worth repeating."""
+    if verdict.status not in verdicts.GREEN and verdict.failed_check != references.CHECK:
+        return json.dumps({"refused": f"{verdict.label} is {verdict.status}: {verdict.reason}"}) + "\n"
+    return references.to_json(spec.environment, record.facts, record.observed)
 
 
 def _timings(records: Sequence[RunRecord]) -> str:
@@ -423,6 +437,7 @@ class _Child:
             wall_seconds=self._wall,
             peak_bytes=self._peak,
             check_seconds=reader.cpu_seconds,
+            observed=reader.observed,
         )
 
     def _natural_death(self) -> Death | None:

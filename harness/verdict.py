@@ -18,6 +18,9 @@ VERSION = 1
 Level = Literal["declared", "parsed", "built", "forward", "consistent", "reference", "weights", "mock"]
 LEVELS: tuple[Level, ...] = ("declared", "parsed", "built", "forward", "consistent", "reference", "weights")
 
+CHECK_LEVELS = ("parsed", "built", "forward", "consistent", "reference")
+"""The levels that checks guard, in order."""
+
 Status = Literal["passed", "failed", "flaky", "expected_failure", "unexpected_pass"]
 GREEN: tuple[Status, ...] = ("passed", "expected_failure")
 
@@ -115,8 +118,8 @@ def from_json(text: str) -> Verdict:
 def reached_level(checks: Sequence[CheckResult], core: Mapping[str, Sequence[str]]) -> Level:
     """Returns the deepest level that `checks` prove.
 
-    A level is reached when all before it are, every check of it passed or does not apply for a stated reason,
-    and each of its core checks is among them.
+    A level is reached when all before it are, every check of it passed or does not apply for a stated reason, and each
+    of its core checks is among them; `reference` only where there was one to compare with.
 
     Args:
       checks: the results of the run.
@@ -125,11 +128,14 @@ def reached_level(checks: Sequence[CheckResult], core: Mapping[str, Sequence[str
     """
     level: Level = "declared"
     by_id = {check.id: check for check in checks}
-    for candidate in ("parsed", "built", "forward", "consistent"):
+    candidates: tuple[Level, ...] = ("parsed", "built", "forward", "consistent", "reference")
+    for candidate in candidates:
         here = [check for check in checks if check.level == candidate]
         settled = all(
             check.outcome == "passed" or (check.outcome == "not_applicable" and check.message) for check in here
         )
+        if candidate == "reference":  # without a recorded reference its check does not apply, and proves nothing
+            settled = any(check.outcome == "passed" for check in here)
         if not settled or not all(name in by_id for name in core.get(candidate, ())) or not core.get(candidate):
             break
         level = candidate

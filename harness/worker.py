@@ -28,7 +28,8 @@ _ENVIRONMENT = {
     "TRANSFORMERS_VERBOSITY": "error",
     "TOKENIZERS_PARALLELISM": "false",
 }
-_FILES = ("spec", "device", "verdict", "junit", "log", "timings")
+_FILES = ("spec", "device", "verdict", "junit", "log", "timings", "observed")
+_OPTIONAL = ("reference",)
 
 
 def _startup_parser() -> argparse.ArgumentParser:
@@ -80,8 +81,9 @@ def parse_job(arguments: Sequence[str], base: str, path: Sequence[str] = ()) -> 
                 break
         else:
             name, _, value = argument.removeprefix("--").partition("=")
-            if not argument.startswith("--") or name not in _FILES or not value:
-                raise HarnessFault(f"argument {argument!r} is none of {', '.join(f'--{name}=PATH' for name in _FILES)}")
+            known = (*_FILES, *_OPTIONAL)
+            if not argument.startswith("--") or name not in known or not value:
+                raise HarnessFault(f"argument {argument!r} is none of {', '.join(f'--{name}=PATH' for name in known)}")
             found[name] = Path(os.path.normpath(os.path.join(base, value)))
     missing = [f"--{name}=PATH" for name in _FILES if name not in found]
     if missing:

@@ -46,5 +46,8 @@ BACKENDS = [
     _backend(name = "mock", device = "cpu", runtime = "mock", dtype = "float32", rtol = "0", atol = "0", counts = False),
 ]
 
+# The backend that reference values are recorded on.
+REFERENCE = "cpu"
+
 # The devices of the table, each once. `cpu` is on every host.
 DEVICES = {backend.device: None for backend in BACKENDS}.keys()

@@ -33,6 +33,7 @@ from harness.compare import (
 )
 from harness.generation import loss_of, parameters_of
 from harness.perturb import STRUCTURAL, perturbed
+from harness.reference import difference
 from harness.shapes import batch_size, disagreement, documented_shapes
 from harness.unused import reason_unused
 
@@ -46,7 +47,9 @@ _STEP_SIZE = 2e-3
 @pytest.fixture(scope="session")
 def outputs(cell: Cell) -> dict[str, Tensor]:
     """The main model's outputs on the cell's inputs, computed once."""
-    return cell.tensors(cell.forward())
+    found = cell.tensors(cell.forward())
+    cell.observe(cell.model_class, found)
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -313,6 +316,8 @@ def test_every_trainable_parameter_gets_a_finite_gradient(cell: Cell) -> None:
             continue
         assert_finite(f"gradient of {name}", gradient)
         reached += tensor.numel()
+    norms = [gradient.norm() for gradient in gradients if gradient is not None]
+    cell.observe(cell.model_class, {"objective": objective, "gradient": torch.stack(norms)})
     cell.gradient_share = reached / sum(tensor.numel() for tensor in parameters.values())
     assert not dead, (
         f"no gradient reaches {dead[0]} and {len(dead) - 1} more\n"
@@ -506,6 +511,7 @@ def _exercise_head(cell: Cell, cls: type[PreTrainedModel]) -> None:
         found = cell.forward(model=model, inputs=inputs)
     outputs = cell.tensors(found)
     assert outputs, "returned no floating tensor"
+    cell.observe(cls, outputs)
     _assert_documented(cell, model, inputs, outputs)
     if trains:
         loss = getattr(found, "loss", None)
@@ -575,6 +581,40 @@ def test_every_layer_does_something(cell: Cell) -> None:
             if first.shape == second.shape:  # the stages of a pyramid change the shape
                 share = effect(second, first)
                 assert share > EFFECT, f"{name} {index + 1} equals {name} {index}: the layer between does nothing"
+
+
+def _nothing_recorded(cell: Cell) -> str | None:
+    if cell.spec.reference is None:
+        return f"no reference values are recorded; bazel run //:record -- {cell.spec.name} records them"
+    return None
+
+
+@check(level="reference", core=True, unless=_nothing_recorded)
+def test_outputs_match_the_reference(cell: Cell) -> None:
+    """Finds a changed model that is consistent with itself: other numbers, a lost modality, class or gradient."""
+    recorded, facts = cell.spec.reference, cell.facts()
+    assert recorded is not None
+    mend = f"if that is meant: bazel run //:record -- {cell.spec.name}"
+    assert facts.parameters == recorded.parameters, (
+        f"the model has {facts.parameters} parameters, recorded are {recorded.parameters}\n{mend}"
+    )
+    assert dict(facts.inputs) == dict(recorded.inputs), (
+        f"inputs are {dict(facts.inputs)}, recorded are {dict(recorded.inputs)}\n{mend}"
+    )
+    for what, before, now in (
+        ("moves the output", recorded.moving_inputs, facts.moving_inputs),
+        ("runs", recorded.classes, facts.classes),
+    ):
+        lost = [name for name in before if name not in now]
+        assert not lost, f"{lost[0]} no longer {what}, as it did when the reference was recorded\n{mend}"
+    assert facts.gradient_share >= recorded.gradient_share - 1e-3, (
+        f"gradients reach {facts.gradient_share:.1%} of the parameters, recorded are {recorded.gradient_share:.1%}"
+        f"\n{mend}"
+    )
+    for name, was in recorded.values.items():
+        assert name in cell.observed, f"{name} is no longer an output\n{mend}"
+        fault = difference(was, cell.observed[name])
+        assert not fault, f"{name}: {fault}\n{mend}"
 
 
 @check(level="consistent", core=True, last=True)

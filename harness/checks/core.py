@@ -31,6 +31,8 @@ _COMMON: Mapping[str, tuple[str, ...]] = {
     ),
 }
 
+_REFERENCE: Mapping[str, tuple[str, ...]] = {"reference": ("common::outputs_match_the_reference",)}
+
 _OWN: Mapping[str, tuple[str, ...]] = {
     "encoder": (
         "encoder::padding_does_not_change_the_other_tokens",
@@ -113,6 +115,6 @@ _OWN: Mapping[str, tuple[str, ...]] = {
 }
 
 CORE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    category: {**_COMMON, "consistent": (*_COMMON["consistent"], *own)} for category, own in _OWN.items()
+    category: {**_COMMON, "consistent": (*_COMMON["consistent"], *own), **_REFERENCE} for category, own in _OWN.items()
 }
 """For each category and level the ids of its core checks; `consistent` has those of the category's own module too."""

@@ -17,9 +17,7 @@ from typing import Any
 from harness.reporter import HarnessFault, PlannedCheck, Reporter
 from harness.scan import Config, Folder, ScanError, scan_folder
 from harness.spec import Spec, SpecError
-from harness.verdict import CheckResult, ModelFacts
-
-CHECK_LEVELS = ("parsed", "built", "forward", "consistent")
+from harness.verdict import CHECK_LEVELS, CheckResult, ModelFacts
 
 COMMON_FIELDS = (
     "architectures",

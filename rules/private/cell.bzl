@@ -1,5 +1,6 @@
 """A cell: one model on one backend, as a test that judges a verdict which a build action made."""
 
+load("//toolchains:backends.bzl", "REFERENCE")
 load(":declaration.bzl", "canonical")
 load(":environment_info.bzl", "EnvironmentInfo")
 load(":model_info.bzl", "ModelInfo")
@@ -49,6 +50,8 @@ def _verdict(ctx, spec, model, backend, environment):
     outputs = struct(
         junit = ctx.actions.declare_file(name + ".junit.xml"),
         log = ctx.actions.declare_file(name + ".log.txt"),
+        # What the outputs came to: `//:record` makes it the reference.
+        observed = ctx.actions.declare_file(name + ".observed.json"),
         # Nothing depends on the timings: they differ from run to run.
         timings = ctx.actions.declare_file(name + ".timings.json"),
         verdict = ctx.actions.declare_file(name + ".verdict.json"),
@@ -73,6 +76,9 @@ def _verdict(ctx, spec, model, backend, environment):
     request.add(outputs.junit, format = "--junit=%s")
     request.add(outputs.log, format = "--log=%s")
     request.add(outputs.timings, format = "--timings=%s")
+    request.add(outputs.observed, format = "--observed=%s")
+    if ctx.file.reference:
+        request.add(ctx.file.reference, format = "--reference=%s")
 
     # The source directory is an input and only its manifest a tool: Bazel cannot hash a directory for a worker's
     # key, and a changed manifest restarts the workers as it should.
@@ -85,8 +91,8 @@ def _verdict(ctx, spec, model, backend, environment):
         executable = environment.python,
         arguments = [startup, request],
         tools = depset(tools, transitive = [harness] if mock else [harness, environment.core]),
-        inputs = depset([spec, backend.identity], transitive = checks + [environment.frozen, model.slices]),
-        outputs = [outputs.verdict, outputs.junit, outputs.log, outputs.timings],
+        inputs = depset([spec, backend.identity] + ctx.files.reference, transitive = checks + [environment.frozen, model.slices]),
+        outputs = [outputs.verdict, outputs.junit, outputs.log, outputs.timings, outputs.observed],
         execution_requirements = {
             "requires-worker-protocol": "json",
             "supports-multiplex-workers": "1",
@@ -128,9 +134,13 @@ def _hf_cell_test_impl(ctx):
                 "--site=" + environment.site.path,
                 "--transformers=" + environment.transformers_root,
                 "--spec=" + spec.path,
-            ]),
+            ] + (["--reference=" + ctx.file.reference.path] if ctx.file.reference else [])),
         }),
-        VerdictInfo(logs = depset([outputs.log]), verdicts = depset([outputs.verdict])),
+        VerdictInfo(
+            logs = depset([outputs.log]),
+            observed = depset([outputs.observed] if backend.name == REFERENCE else []),
+            verdicts = depset([outputs.verdict]),
+        ),
         OutputGroupInfo(
             junit = depset([outputs.junit]),
             spec = depset([spec]),
@@ -162,6 +172,10 @@ hf_cell_test = rule(
             doc = "The model's declaration.",
             mandatory = True,
             providers = [ModelInfo],
+        ),
+        "reference": attr.label(
+            doc = "The recorded outputs, where there are any.",
+            allow_single_file = [".json"],
         ),
         "_allowlist_function_transition": attr.label(
             default = "@bazel_tools//tools/allowlists/function_transition_allowlist",

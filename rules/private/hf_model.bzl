@@ -1,6 +1,6 @@
 """`hf_model` and `hf_unavailable_model`: fan one declaration out to its targets. They compute nothing that a rule could."""
 
-load("//toolchains:backends.bzl", "BACKENDS")
+load("//toolchains:backends.bzl", "BACKENDS", "REFERENCE")
 load(":cell.bzl", "hf_cell_test")
 load(":declaration.bzl", "hf_model_declaration")
 load(":environments.bzl", "ENVIRONMENTS")
@@ -124,6 +124,7 @@ def hf_model(
         visibility = ["//visibility:public"],
         **limits
     )
+    reference = ([None] + native.glob(["reference.json"], allow_empty = True))[-1]
     for backend in BACKENDS:
         hf_cell_test(
             name = backend.name,
@@ -132,6 +133,7 @@ def hf_model(
             checks = "//harness/checks:{}.py".format(category),
             environment = "//toolchains:" + environment,
             model = ":" + name,
+            reference = reference if backend.name == REFERENCE else None,
             tags = tags + [
                 "backend:" + backend.name,
                 "category:" + category,

@@ -8,9 +8,10 @@ def _merge_impl(ctx):
     infos = [cell[VerdictInfo] for cell in ctx.attr.cells]
     merged = VerdictInfo(
         logs = depset(transitive = [info.logs for info in infos]),
+        observed = depset(transitive = [info.observed for info in infos]),
         verdicts = depset(transitive = [info.verdicts for info in infos]),
     )
-    return [DefaultInfo(files = merged.verdicts), merged]
+    return [DefaultInfo(files = merged.verdicts), OutputGroupInfo(observed = merged.observed), merged]
 
 _hf_verdicts = rule(
     implementation = _merge_impl,

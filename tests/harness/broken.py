@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,7 @@ class _Results:
         self.results.append(result)
 
     def facts(self, facts: ModelFacts) -> None: ...
+    def observed(self, values: Mapping[str, Any]) -> None: ...
     def done(self) -> None: ...
 
 

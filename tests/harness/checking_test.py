@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -36,6 +36,9 @@ class Recorder:
         self.results[result.id] = result
 
     def facts(self, facts: ModelFacts) -> None:
+        """Nothing."""
+
+    def observed(self, values: Mapping[str, Any]) -> None:
         """Nothing."""
 
     def done(self) -> None:

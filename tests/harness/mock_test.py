@@ -49,6 +49,7 @@ class Reporter:
     def started(self, name): pass
     def finished(self, result): self.results.append([result.id, result.outcome, result.message])
     def facts(self, facts): pass
+    def observed(self, values): pass
     def done(self): print(json.dumps([self.plan, self.results]))
 
 cell.run(spec.parse(sys.stdin.read()), Reporter())
@@ -84,7 +85,9 @@ def run(tmp_path: Path, **changes: Any) -> dict[str, tuple[str, str]]:
         "slices": ("made",),
         "epoch": "",
     }
-    spec = json.dumps({"version": harness.spec.VERSION, **dataclasses.asdict(Spec(**{**values, **changes}))})
+    fields = dataclasses.asdict(Spec(**{**values, **changes}))
+    del fields["reference"]  # a file of its own
+    spec = json.dumps({"version": harness.spec.VERSION, **fields})
     root = str(Path(harness.spec.__file__).parent.parent)
     done = subprocess.run(
         [sys.executable, "-c", BLOCKED, root, str(tmp_path)], input=spec, capture_output=True, text=True, check=False

@@ -81,6 +81,7 @@ class Cell:
             "junit": "junit.xml",
             "log": "log.txt",
             "timings": "timings.json",
+            "observed": "observed.json",
         }
         folder = self.folder if base is None else self.folder.relative_to(base)
         return [f"--{name}={folder / file}" for name, file in names.items()]

@@ -63,7 +63,7 @@ def _cell_test_impl(ctx):
     asserts.false(env, bool([path for path in inputs if path.endswith("models/bert/modeling_bert.py")]), "bert's slice is not")
     asserts.equals(
         env,
-        ["cpu.junit.xml", "cpu.log.txt", "cpu.timings.json", "cpu.verdict.json"],
+        ["cpu.junit.xml", "cpu.log.txt", "cpu.observed.json", "cpu.timings.json", "cpu.verdict.json"],
         sorted([file.basename for file in action.outputs.to_list()]),
     )
     asserts.equals(env, 1, len(analysistest.target_under_test(env)[VerdictInfo].verdicts.to_list()))
