@@ -1,8 +1,8 @@
 """Reference values: what a cell's outputs came to when a person recorded them, and how a later run is held to them.
 
 A reference file lies beside a model's BUILD file. `bazel run //:record -- NAME` writes it from a run's own
-observation. It holds, for every output of every class that ran, the loss and the gradients, a shape, a few statistics and a handful of
-positions: a changed model is seen even where it is consistent with itself.
+observation. It holds, for every output of every class that ran, and for the gradients, a shape, a few statistics and
+a handful of positions: a changed model is seen even where it is consistent with itself.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def load(path: Path, label: str, environment: str) -> Reference:
 
 
 def to_json(environment: str, facts: ModelFacts, values: Mapping[str, Mapping[str, Any]]) -> str:
-    """Returns the text of a reference file with what a run observed: a line for each value, so that changes are read."""
+    """Returns the text of a reference file with what a run observed: one line a value, for the sake of diffs."""
     data = {"version": VERSION, "environment": environment, **dataclasses.asdict(facts)}
     lines = [f" {json.dumps(key)}: {json.dumps(data[key])}," for key in sorted(data)]
     rows = [f"  {json.dumps(name)}: {json.dumps(values[name], sort_keys=True)}" for name in sorted(values)]
