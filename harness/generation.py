@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 NEW_TOKENS = 4
 
+RECURRENT_STATES = ("cache_params", "state")
+"""Names under which models without attention take and return what `past_key_values` is to the others."""
+
 # torch's and transformers' own convention for a label that the loss must not see.
 IGNORED = -100
 
@@ -329,17 +332,20 @@ def step(
     """
     piece = dict(inputs)
     batch, length = inputs[stream.tokens].shape
+    held = next((name for name in RECURRENT_STATES if name in parameters_of(cell.model_class)), None)
+    recurrent = held is not None and "past_key_values" not in parameters_of(cell.model_class)
+    cache_name = held if recurrent and held else "past_key_values"
     for name, tensor in inputs.items():
         along = tensor.dim() >= 2 and tensor.shape[:2] == (batch, length) and not tensor.is_floating_point()
-        if name == stream.mask:
-            piece[name] = tensor[:, :end]
+        if name == stream.mask:  # a recurrent state has no places to look back at: the mask is that of the piece
+            piece[name] = tensor[:, start if recurrent else 0 : end]
         elif along and (name == stream.tokens or not _encoder_side(name, stream)):
             piece[name] = tensor[:, start:end]
     piece.pop("labels", None)
-    require(cell, "past_key_values", "use_cache")
-    outputs = cell.forward(inputs=piece, past_key_values=past, use_cache=True)
-    cache = getattr(outputs, "past_key_values", None)
-    assert cache is not None, "forward(use_cache=True) returned no past_key_values"
+    require(cell, cache_name, "use_cache")
+    outputs = cell.forward(inputs=piece, use_cache=True, **{cache_name: past})
+    cache = getattr(outputs, cache_name, None)
+    assert cache is not None, f"forward(use_cache=True) returned no {cache_name}"
     return cell.primary(outputs), cache
 
 

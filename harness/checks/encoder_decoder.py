@@ -147,10 +147,7 @@ def test_labels_are_shifted_into_decoder_inputs(cell: Cell, inputs: dict[str, Te
     labels[:, -1] = IGNORED
     base = {name: tensor for name, tensor in inputs.items() if not name.startswith("decoder_")}
     outputs = cell.forward(inputs={**base, "labels": labels})
-    start = cell.config.decoder_start_token_id
-    assert start is not None, "the config has no decoder_start_token_id, which shifting needs"
-    shifted = torch.full_like(labels, int(start))
-    shifted[:, 1:] = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, generation.pad_token(cell))
+    shifted = _shifted(cell, labels)
     expected = logits_of(cell, {**base, "decoder_input_ids": shifted})
     logits = cell.primary(outputs)
     assert_close("logits", logits, expected, cell.tolerance, "between labels and the same labels shifted by hand")
@@ -161,3 +158,20 @@ def test_labels_are_shifted_into_decoder_inputs(cell: Cell, inputs: dict[str, Te
         cell.tolerance,
         "against the cross entropy of the logits at the labels",
     )
+
+
+def _shifted(cell: Cell, labels: Tensor) -> Tensor:
+    """Returns labels (batch, sequence) as the decoder must read them: one place later, behind the start token.
+
+    A config without a start token is that of a model whose texts end with the code of their language: that last
+    token, padding aside, is the first (mBART; `shift_tokens_right` in modeling_mbart.py).
+    """
+    tokens = labels.masked_fill(labels == IGNORED, generation.pad_token(cell))
+    shifted = tokens.roll(1, dims=1)
+    start = getattr(cell.config, "decoder_start_token_id", None)
+    if start is not None:
+        shifted[:, 0] = int(start)
+    else:
+        last = (labels != IGNORED).sum(dim=1) - 1
+        shifted[:, 0] = tokens[torch.arange(tokens.shape[0], device=tokens.device), last]
+    return shifted

@@ -32,6 +32,8 @@ MODELS = {
     "vit": ("vision", "vit", "vit", "ViTForImageClassification"),
     "clip": ("multimodal", "clip", "clip", "CLIPModel"),
     "llava": ("multimodal", "llava", "llava", "LlavaForConditionalGeneration"),
+    "mamba": ("decoder", "mamba", "mamba", "MambaForCausalLM"),
+    "mbart": ("encoder_decoder", "mbart", "mbart", "MBartForConditionalGeneration"),
     "wav2vec2": ("audio", "wav2vec2", "wav2vec2", "Wav2Vec2ForCTC"),
     "speech_to_text": ("audio", "speech_to_text", "speech_to_text", "Speech2TextForConditionalGeneration"),
     "bark": ("audio", "bark", "bark", "BarkModel"),

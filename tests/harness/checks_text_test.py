@@ -238,6 +238,13 @@ DECODER: dict[str, tuple[str, str, Break, str, bool]] = {
         "when position ids skip a place",
         False,
     ),
+    "recurrent state forgotten": (
+        "mamba",
+        "cached_steps_match_one_pass",
+        inputs_changed(lambda given: {**given, "cache_params": None}),
+        "when read from a cache of 10 tokens",
+        False,
+    ),
     "labels shifted twice": (
         "llama",
         "loss_is_the_cross_entropy_of_the_next_token",
@@ -478,6 +485,13 @@ ENCODER_DECODER: dict[str, tuple[str, str, Break, str, bool]] = {
         "bart",
         "labels_are_shifted_into_decoder_inputs",
         attribute(module_of(), "shift_tokens_right", lambda ids, *rest: ids.clamp(min=0)),
+        "labels shifted by hand",
+        False,
+    ),
+    "language code not first": (
+        "mbart",
+        "labels_are_shifted_into_decoder_inputs",
+        attribute(module_of(), "shift_tokens_right", lambda ids, pad: ids.roll(1, dims=1).clamp(min=pad)),
         "labels shifted by hand",
         False,
     ),
