@@ -34,6 +34,10 @@ FRAMES = 64
 
 VIDEO_FRAMES = 4
 
+PROMPTS = 2
+POINTS = 3
+"""Objects that a picture is searched for, and points that say of each where it is."""
+
 OPTIONS = ("batch", "sequence_length", "decoder_sequence_length", "image_size", "samples", "frames", "video_frames")
 """Keys of a declaration's `inputs` that set a size: rows, tokens, pixels a side, samples, frames of sound or video."""
 
@@ -596,6 +600,53 @@ def _image_positions(request: Request, made: dict[str, Tensor]) -> Tensor | None
     return mask
 
 
+def _scaled(request: Request, corners: Tensor) -> Tensor:
+    """Returns places (…, x, y, x, y, …) of 0 to 1 in pixels of a picture."""
+    height, width = _side(request)
+    return corners * torch.tensor([width, height] * (corners.shape[-1] // 2), dtype=torch.float32)
+
+
+def _corners(request: Request, name: str, *shape: int) -> Tensor:
+    """Returns boxes (…, 4) as left, top, right, bottom of 0 to 1."""
+    places = torch.rand((*shape, 4), generator=request.generator(name))
+    return torch.cat([places[..., :2] * 0.5, 0.5 + places[..., 2:] * 0.5], dim=-1)
+
+
+def _input_points(request: Request, made: dict[str, Tensor]) -> Tensor:
+    """Points in pixels (batch, prompts, points, 2): each prompt asks for an object of its own."""
+    places = torch.rand((request.batch, PROMPTS, POINTS, 2), generator=request.generator("input_points"))
+    return _scaled(request, places)
+
+
+def _input_labels(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """Whether a point is on the object (1), beside it (0), or is no point (-1): one of each."""
+    return torch.tensor([1, 0, -1]).expand(made["input_points"].shape[:3]).clone() if "input_points" in made else None
+
+
+def _input_boxes(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """Boxes (batch, prompts, 4): corners in pixels beside points, else centre and size as shares of the picture."""
+    if "input_points" in made:
+        return _scaled(request, _corners(request, "input_boxes", request.batch, PROMPTS))
+    if "input_boxes_labels" not in request.parameters:
+        return None
+    boxes = _corners(request, "input_boxes", request.batch, PROMPTS)
+    return torch.cat([(boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]], dim=-1)
+
+
+def _box_labels(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """Whether a box holds an example of the object (1) or of what it is not (0)."""
+    return torch.tensor([1, 0]).repeat(request.batch, 1) if "input_boxes" in made else None
+
+
+def _input_masks(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """A coarse mask (batch, 1, height, width) to start from, four places for each of the picture's features."""
+    side = _first(request.config, "image_embedding_size")
+    if side is None or "input_points" not in made:
+        return None
+    sides = [side, side] if isinstance(side, int) else list(side)
+    return request.noise("input_masks", request.batch, 1, *(4 * int(value) for value in sides))
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Sound.
 
@@ -795,6 +846,11 @@ MAKERS: dict[str, Maker] = {
     "actions": _trajectory("actions", "act_dim"),
     "returns_to_go": _trajectory("returns_to_go"),
     "timesteps": _timesteps,
+    "input_points": _input_points,
+    "input_labels": _input_labels,
+    "input_boxes": _input_boxes,
+    "input_boxes_labels": _box_labels,
+    "input_masks": _input_masks,
     "input_ids": _input_ids,
     "attention_mask": _attention_mask,
     "token_type_ids": _token_type_ids,

@@ -23,6 +23,7 @@ _BATCHED = (
     "pixel_values",
     "past_values",
     "states",
+    "pixel_values_videos",
 )
 
 _LANGUAGE = ("ForCausalLM", "ForMaskedLM", "LMHeadModel", "LMHead", "ForConditionalGeneration", "ForPreTraining")

@@ -298,7 +298,14 @@ def _head_width(value: int, node: Node) -> int:
 
 
 def _layers(value: int, node: Node) -> int:
-    return min(value, node.layers)
+    """As many as all shrunk layers; a number of stages stays, like the lists of their depths."""
+    return value if value in _stage_counts(node) else min(value, node.layers)
+
+
+def _stage_counts(node: Node) -> set[int]:
+    """Returns the lengths of the lists that have an item for each stage."""
+    lists = (value for name, value in node.old.items() if meaning_of(name) == "stages")
+    return {len(value) for value in lists if isinstance(value, (list, tuple))}
 
 
 def _layer_index(value: int, node: Node) -> int:
@@ -444,7 +451,7 @@ def _layer_count(old: Mapping[str, Any], declared: Mapping[str, Any], at_least: 
 def _layer_lists(node: Node) -> dict[str, Any]:
     """Cuts per-layer lists to the new depth, with each kind of layer in it in the order of its first appearance."""
     found: dict[str, Any] = {}
-    depths = set(node.named("layers").values())
+    depths = set(node.named("layers").values()) - _stage_counts(node)
     for name, value in node.old.items():
         meaning = meaning_of(name)
         if meaning == "layer_list" and isinstance(value, (list, tuple, str)) and value:
@@ -496,6 +503,13 @@ def _open_heads(node: Node) -> dict[str, Any]:
         return {}
     wanted = {"head_dim": width // heads, "num_key_value_heads": heads}
     return {name: value for name, value in wanted.items() if name in node.old and node.old[name] is None}
+
+
+def _position_features(node: Node) -> dict[str, Any]:
+    """Keeps a random position embedding half as wide as what it is added to: it gives a sine and a cosine."""
+    value = node.named("width").get("num_pos_feats", 0)
+    names = [name for name, width in node.named("width").items() if value and width == 2 * value]
+    return {"num_pos_feats": node.new[names[0]] // 2} if names else {}
 
 
 def _patch_strides(node: Node) -> dict[str, Any]:
@@ -578,6 +592,7 @@ DEPENDENTS: tuple[Callable[[Node], dict[str, Any]], ...] = (
     _layer_lists,
     _head_widths,
     _open_heads,
+    _position_features,
     _patch_strides,
     _pixel_windows,
     _state_space_heads,

@@ -11,6 +11,7 @@ from harness.checking import check
 from harness.compare import EFFECT, assert_close, assert_finite, assert_moved, magnitude
 from harness.generation import cross_entropy, takes
 
+_PIXELS = ("pixel_values", "pixel_values_videos")
 _REGIONS = 4  # per side: the image is examined in 4 x 4 parts
 
 
@@ -20,15 +21,22 @@ def primary(cell: Cell) -> Tensor:
     return cell.primary(cell.forward())
 
 
+def _pixels(cell: Cell) -> tuple[str, Tensor]:
+    """Returns the input that holds the pictures, or the frames of videos, and its name."""
+    name = next((name for name in _PIXELS if name in cell.inputs), None)
+    assert name is not None, f"the inputs hold no picture ({', '.join(cell.inputs)})"
+    return name, cell.inputs[name]
+
+
 def _with_pixels(cell: Cell, pixels: Tensor) -> Tensor:
-    return cell.primary(cell.forward(inputs={**cell.inputs, "pixel_values": pixels}))
+    return cell.primary(cell.forward(inputs={**cell.inputs, _pixels(cell)[0]: pixels}))
 
 
 def _patch(cell: Cell) -> int:
     """Returns the side of a patch in pixels; a quarter of the image where the model has no patches."""
     size = getattr(cell.config, "patch_size", None)
     size = size[0] if isinstance(size, (list, tuple)) else size
-    height = cell.inputs["pixel_values"].shape[-2]
+    height = _pixels(cell)[1].shape[-2]
     return size if isinstance(size, int) and 2 * size <= height else max(1, height // 4)
 
 
@@ -39,7 +47,7 @@ def _fixed_size(cell: Cell) -> str | None:
 def _no_class_labels(cell: Cell) -> str | None:
     if not cell.model_class.__name__.endswith("ForImageClassification"):
         return f"{cell.model_class.__name__} is no classifier"
-    return None
+    return None if takes(cell, "labels") else "forward takes no labels"
 
 
 def _no_stages(cell: Cell) -> str | None:
@@ -51,10 +59,14 @@ def _no_stages(cell: Cell) -> str | None:
 
 
 def _states(cell: Cell) -> int | None:
-    """Returns how many hidden states the config promises: the embedding's and one per stage or layer."""
+    """Returns how many hidden states the config promises: the embedding's and one per stage or layer.
+
+    Where each stage has an embedding of its own (a list of patch sizes), there is none before the first.
+    """
     depths = getattr(cell.config, "depths", None)
     if isinstance(depths, (list, tuple)):
-        return len(depths) + 1
+        patches = getattr(cell.config, "patch_sizes", None)
+        return len(depths) + (0 if isinstance(patches, (list, tuple)) and len(patches) == len(depths) else 1)
     layers = getattr(cell.config, "num_hidden_layers", None)
     return layers + 1 if isinstance(layers, int) else None
 
@@ -62,11 +74,12 @@ def _states(cell: Cell) -> int | None:
 @check(level="consistent", core=True)
 def test_every_region_of_the_image_moves_the_output(cell: Cell) -> None:
     """Finds parts of the image that are never read: a crop, a wrong stride, patches that are dropped."""
-    pixels = cell.inputs["pixel_values"].clone().requires_grad_()
-    primary = cell.primary(cell.model(**{**cell.inputs, "pixel_values": pixels}))
+    name, given = _pixels(cell)
+    pixels = given.clone().requires_grad_()
+    primary = cell.primary(cell.model(**{**cell.inputs, name: pixels}))
     weights = torch.randn(primary.shape, generator=torch.Generator().manual_seed(3)).to(primary)
     (gradient,) = torch.autograd.grad((primary * weights).sum(), pixels)
-    assert_finite("gradient of pixel_values", gradient)
+    assert_finite(f"gradient of {name}", gradient)
     rows = gradient.abs().flatten(0, -4).amax(dim=1) if gradient.dim() > 4 else gradient.abs().amax(dim=1)
     height, width = rows.shape[-2] // _REGIONS, rows.shape[-1] // _REGIONS
     largest = magnitude(rows)
@@ -85,7 +98,7 @@ def test_every_region_of_the_image_moves_the_output(cell: Cell) -> None:
 def test_place_of_a_patch_matters(cell: Cell, primary: Tensor) -> None:
     """Finds positions that were dropped: without them, an image with two patches exchanged gives the same output."""
     side = _patch(cell)
-    pixels = cell.inputs["pixel_values"].clone()
+    pixels = _pixels(cell)[1].clone()
     first = pixels[..., :side, :side].clone()
     down = (pixels.shape[-2] // side - 1) * side
     across = (pixels.shape[-1] // side - 1) * side
@@ -99,14 +112,14 @@ def test_place_of_a_patch_matters(cell: Cell, primary: Tensor) -> None:
 @check(level="consistent", core=True)
 def test_order_of_channels_matters(cell: Cell, primary: Tensor) -> None:
     """Finds an image read as grey, or one channel read three times."""
-    pixels = cell.inputs["pixel_values"].flip(-3)
+    pixels = _pixels(cell)[1].flip(-3)
     assert_moved("the main output", _with_pixels(cell, pixels), primary, "when the order of the channels is reversed")
 
 
 @check(level="consistent")
 def test_memory_layout_does_not_matter(cell: Cell, primary: Tensor) -> None:
     """Finds a view of the pixels that takes their place in memory for their place in the image."""
-    pixels = cell.inputs["pixel_values"]
+    _, pixels = _pixels(cell)
     other = pixels.transpose(-1, -2).contiguous().transpose(-1, -2)
     assert_close(
         "the main output",
@@ -125,9 +138,7 @@ def test_hidden_states_are_one_per_layer(cell: Cell) -> None:
     assert states is not None, "forward(output_hidden_states=True) returned none"
     assert len(states) == _states(cell), f"{len(states)} hidden states, the config promises {_states(cell)}"
     for index, state in enumerate(states):
-        assert state.shape[0] == cell.inputs["pixel_values"].shape[0], (
-            f"hidden_states {index} has {state.shape[0]} rows"
-        )
+        assert state.shape[0] == _pixels(cell)[1].shape[0], f"hidden_states {index} has {state.shape[0]} rows"
         assert_finite(f"hidden_states {index}", state)
 
 
@@ -138,9 +149,10 @@ def test_interpolated_positions_serve_other_sizes(cell: Cell, primary: Tensor) -
     assert_close(
         "the main output", same, primary, cell.tolerance, "when positions are interpolated to the size they have"
     )
-    larger = torch.cat([cell.inputs["pixel_values"]] * 2, dim=-1)
+    name, pixels = _pixels(cell)
+    larger = torch.cat([pixels] * 2, dim=-1)
     larger = torch.cat([larger, larger], dim=-2)
-    outputs = cell.forward(inputs={**cell.inputs, "pixel_values": larger}, interpolate_pos_encoding=True)
+    outputs = cell.forward(inputs={**cell.inputs, name: larger}, interpolate_pos_encoding=True)
     assert_finite("the main output", cell.primary(outputs), "on an image of twice the size")
     assert_moved("the main output", cell.primary(outputs), primary, "when the image is repeated to twice the size")
 
@@ -149,8 +161,8 @@ def test_interpolated_positions_serve_other_sizes(cell: Cell, primary: Tensor) -
 def test_loss_is_the_cross_entropy_of_the_labels(cell: Cell) -> None:
     """Finds a classification loss that is not the cross entropy of the logits at the labels."""
     count = cell.config.num_labels
-    rows = cell.inputs["pixel_values"].shape[0]
-    labels = torch.arange(rows, device=cell.inputs["pixel_values"].device) % count
+    _, pixels = _pixels(cell)
+    labels = torch.arange(pixels.shape[0], device=pixels.device) % count
     outputs = cell.forward(inputs={**cell.inputs, "labels": labels})
     assert_close(
         "loss",

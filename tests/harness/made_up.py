@@ -89,6 +89,7 @@ class StagedConfig(PreTrainedConfig):
     model_type = "made_up_stages"
 
     depths: tuple[int, ...] = (3, 4, 23, 3)
+    num_encoder_blocks: int = 4
     hidden_sizes: tuple[int, ...] = (96, 192, 384, 768)
     num_heads: tuple[int, ...] = (3, 6, 12, 24)
     image_size: int = 224

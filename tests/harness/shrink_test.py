@@ -71,6 +71,11 @@ def test_rescale_keeps_the_sum(parts: list[int], total: int) -> None:
     assert len(scaled) == len(parts)
 
 
+def test_number_of_stages_stays_with_the_lists_that_have_an_item_for_each() -> None:
+    tiny = shrink.shrink(StagedConfig())
+    assert tiny.num_encoder_blocks == len(tiny.depths) == len(tiny.hidden_sizes) == 4
+
+
 def test_special_tokens_are_within_the_vocabulary_distinct_and_in_order() -> None:
     tiny = shrink.shrink(PairConfig())
     words = tiny.text_config
