@@ -507,7 +507,7 @@ def _open_heads(node: Node) -> dict[str, Any]:
 
 def _position_features(node: Node) -> dict[str, Any]:
     """Keeps a random position embedding half as wide as what it is added to: it gives a sine and a cosine."""
-    value = node.old.get("num_pos_feats") or 0
+    value: int = node.old.get("num_pos_feats") or 0
     names = [name for name, width in node.named("width").items() if value and width == 2 * value]
     return {"num_pos_feats": node.new[names[0]] // 2} if names else {}
 
