@@ -181,6 +181,8 @@ def _check_keys(spec: Spec, cls: type[PreTrainedConfig], declared: Mapping[str, 
     """
     listed = [field.name for field in dataclasses.fields(cls)]
     known = [*listed, *cls.attribute_map, *cls.sub_configs_defaults, "num_labels", "model_type"]
+    if "_out_indices" in listed:
+        known += ["out_indices", "out_features"]
     if all(key in known for key in declared):
         return
     default = default_config(cls, {key: value for key, value in declared.items() if key in known})
@@ -408,6 +410,8 @@ def _fresh_values(module: nn.Module, path: str, old: torch.Tensor, seed: int) ->
         return value
     if any(word in path.split(".")[-1] for word in _LAYER_SCALES) and not norm:
         return LAYER_SCALE + NOISE * noise
+    if isinstance(module, nn.modules.batchnorm._NormBase) and name == "weight":
+        return 1 + NOISE * noise  # some classes start these near 0, as they start their linear layers
     if old.dim() <= 1 or norm or any(word in name for word in _NEAR_DEFAULT):
         return _near_default(old, noise)
     return noise * _deviation(module, old)
@@ -430,7 +434,8 @@ def _deviation(module: nn.Module, old: torch.Tensor) -> float:
     if isinstance(module, nn.modules.conv._ConvTransposeNd):
         return float((shape[0] * shape[2:].numel() / max(1, torch.Size(module.stride).numel())) ** -0.5)
     if isinstance(module, nn.modules.conv._ConvNd):
-        return float(shape[1:].numel() ** -0.5)
+        halved = 2 if module.bias is None else 1  # a norm and a rectifier come behind one without bias
+        return float((halved / shape[1:].numel()) ** 0.5)
     return float(min(0.5, max(0.05, (shape[-1] * shape[-2]) ** -0.25)))
 
 

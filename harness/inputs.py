@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -116,6 +117,13 @@ def parameters(cls: type[Any]) -> tuple[str, ...]:
 def _default(cls: type[Any], name: str) -> Any:
     """Returns the default of an argument of the class's `forward`."""
     return inspect.signature(cls.forward).parameters[name].default
+
+
+def takes_labels(cls: type[Any]) -> bool:
+    """Returns whether the class's `forward` makes a loss of `labels`: some take them only to refuse training."""
+    return "labels" in parameters(cls) and not re.search(
+        r"raise NotImplementedError\([^)]*[Tt]raining", inspect.getsource(cls.forward)
+    )
 
 
 def make(request: Request, where: str) -> dict[str, Tensor]:
@@ -892,7 +900,7 @@ def make_labels(request: Request, made: Mapping[str, Tensor]) -> dict[str, Tenso
     parameters = request.parameters
     if "return_loss" in parameters and _default(request.cls, "return_loss") is not True:
         found["return_loss"] = torch.tensor(True)
-    wanted = "labels" in parameters and request.options.get("labels", True) is not None
+    wanted = takes_labels(request.cls) and request.options.get("labels", True) is not None
     if wanted and (labels := _labels(request, made)) is not None:
         found["labels"] = labels
     if "past_values" in made:
@@ -938,8 +946,12 @@ def _labels(request: Request, made: Mapping[str, Tensor]) -> Tensor | None:
     if name.endswith(("ForTokenClassification", "ForEntitySpanClassification")):
         reference = "entity_ids" if "Span" in name else "input_ids"
         return request.integers("labels", 0, classes, *made[reference].shape)
-    if name.endswith(("SemanticSegmentation", "DepthEstimation")):
+    if name.endswith("DepthEstimation"):
+        return request.noise("labels", batch, *_side(request)).abs() + 0.5
+    if name.endswith("SemanticSegmentation"):
         return request.integers("labels", 0, classes, batch, *_side(request))
+    if name.endswith("ForMaskedImageModeling") and "bool_masked_pos" in made:  # tokens of a picture's tokenizer
+        return request.integers("labels", 0, vocabulary(request.config), int(made["bool_masked_pos"].sum()))
     if name.endswith("ForImageSegmentation"):
         return request.integers("labels", 0, 2, batch, *_side(request)).float()
     if name.endswith("ForPreTraining") and "electra" in type(request.config).__name__.lower():

@@ -134,7 +134,7 @@ class Scale:
         """Keeps the widths of successive stages distinct and rising where they were."""
         steps = sorted({value for value in _integers(values) if value >= 16})
         for place, value in enumerate(steps):
-            self.widths.setdefault(value, 32 * (place + 1) if len(steps) > 1 else self.width(value))
+            self.widths.setdefault(value, min(value, 32 * (place + 1)) if len(steps) > 1 else self.width(value))
 
 
 def _nodes(config: Any) -> Iterator[Any]:
@@ -191,7 +191,7 @@ MEANINGS: tuple[tuple[str, str], ...] = (
     # How often something repeats.
     ("period", r".*(_interval|_period|_sparse_step|_every_n_layers|_window_pattern|_frequency)|hybrid_layer_.*"),
     ("offset", r".*_layer_offset|first_k_dense_replace|num_dense_layers|first_num_dense.*|.*_start_index"),
-    ("stages", r"depths|.*_depths|layers_per_stage|num_blocks"),
+    ("stages", r"depths|.*_depths|layers_per_stage|num_blocks|num_block_repeats"),
     (
         "layer_list",
         r"(mlp_|mtp_)?layer_types|attention_layers|.*layers_block_type|indexer_types|hybrid_override_pattern",
@@ -407,7 +407,9 @@ def _shrink_node(full: Any, declared: Mapping[str, Any], scale: Scale, at_least:
     node.new.update(fixed)
     for dependent in DEPENDENTS:
         node.new.update({name: value for name, value in dependent(node).items() if name not in fixed})
-    node.new.update(_outputs(node))
+    outputs = _outputs(node)
+    if not fixed.keys() & {"out_indices", "out_features"}:
+        node.new.update(outputs)
     for from_parts in (_image_tokens, _tile_sizes, _open_placeholders, _start_token):
         node.new.update({name: value for name, value in from_parts(node, full, subs).items() if name not in fixed})
     return _rebuild(full, node, subs, fixed)
@@ -470,6 +472,12 @@ def _layer_lists(node: Node) -> dict[str, Any]:
         elif meaning == "layer_index" and isinstance(value, (list, tuple)):
             found[name] = list(dict.fromkeys(node.new[name]))
     return found
+
+
+def _stage_inputs(node: Node) -> dict[str, Any]:
+    """Shrinks the widths that each stage takes as those that the one before hands on."""
+    value = node.old.get("in_channels")
+    return {"in_channels": _apply("width", value, node)} if isinstance(value, (list, tuple)) else {}
 
 
 def _outputs(node: Node) -> dict[str, Any]:
@@ -590,6 +598,7 @@ def _padding(node: Node) -> dict[str, Any]:
 
 DEPENDENTS: tuple[Callable[[Node], dict[str, Any]], ...] = (
     _layer_lists,
+    _stage_inputs,
     _head_widths,
     _open_heads,
     _position_features,

@@ -8,8 +8,10 @@ A parameter without gradient that no rule covers is a dead parameter.
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Container
 from typing import TYPE_CHECKING, Any
 
+from harness.generation import parameters_of
 from harness.inputs import nodes
 
 if TYPE_CHECKING:
@@ -18,18 +20,22 @@ if TYPE_CHECKING:
 
 def reason_unused(cell: Cell, name: str) -> str | None:
     """Returns why the parameter `name` of the main class gets no gradient by design, or None."""
-    rules = {**_rules(cell.model_class.__name__, cell.config), **cell.spec.unused_parameters}
+    cls = cell.model_class
+    rules = {**_rules(cls.__name__, cell.config, parameters_of(cls)), **cell.spec.unused_parameters}
     for pattern, reason in rules.items():
         if fnmatch.fnmatchcase(name, pattern):
             return reason
     return None
 
 
-def _rules(class_name: str, config: Any) -> dict[str, str]:
+def _rules(class_name: str, config: Any, parameters: Container[str]) -> dict[str, str]:
     """Returns the patterns of parameter names that a class and its config leave unused, with the reason of each."""
     rules = {"*masked_spec_embed": "replaces masked time steps, which only training with SpecAugment has"}
     if class_name.endswith("ForMaskedLM"):
         rules["*.pooler.dense.*"] = "the base model is built with its pooler, and this head reads the tokens alone"
+    rules["*fusion_stage.layers.0.residual_layer1.*"] = "the first fusion layer gets one map and no residual (DPT)"
+    if "bool_masked_pos" not in parameters:
+        rules["*mask_token"] = "replaces masked patches, and this class's forward takes no mask"
     rules |= _behind_the_selected_layer(config)
     if any(hasattr(node, "index_topk") for node in nodes(config)):
         rules["*.indexer.*"] = "the indexer chooses the keys that attention reads; a choice passes no gradient"

@@ -32,6 +32,7 @@ from harness.compare import (
     effect,
 )
 from harness.generation import loss_of, parameters_of
+from harness.inputs import takes_labels
 from harness.perturb import STRUCTURAL, perturbed
 from harness.reference import difference
 from harness.shapes import batch_size, disagreement, documented_shapes
@@ -507,8 +508,9 @@ def _no_loss(cell: Cell, cls: type[PreTrainedModel]) -> str | None:
         return "the declaration leaves the labels out"
     names = set(parameters_of(cls))
     measured = "future_values" in names and cls.__name__.endswith("ForPrediction")
-    takes_labels = measured or bool({"labels", "start_positions", "target_values"} & names)
-    return None if takes_labels else "it takes no labels"
+    if measured or takes_labels(cls) or {"start_positions", "target_values"} & names:
+        return None
+    return "it takes no labels, or refuses to be trained on them"
 
 
 def _exercise_head(cell: Cell, cls: type[PreTrainedModel]) -> None:

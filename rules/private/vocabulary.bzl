@@ -30,6 +30,7 @@ TASKS = [
     "time-series-forecasting",
     "token-classification",
     "translation",
+    "unconditional-image-generation",
     "video-classification",
     "visual-question-answering",
     "zero-shot-audio-classification",
