@@ -529,8 +529,9 @@ def _patch_strides(node: Node) -> dict[str, Any]:
 
 def _pixel_windows(node: Node) -> dict[str, Any]:
     """Makes a window that is measured in pixels (Qwen2.5-VL) hold one merged patch, of the four of a picture."""
-    patch, merge = node.old.get("patch_size"), node.old.get("spatial_merge_size")
-    window = node.old.get("window_size")
+    patch: Any = node.old.get("patch_size")
+    merge: Any = node.old.get("spatial_merge_size")
+    window: Any = node.old.get("window_size")
     if not (_is_integer(patch) and _is_integer(merge) and _is_integer(window)) or window % (patch * merge):
         return {}
     return {"window_size": node.new["patch_size"] * merge}
