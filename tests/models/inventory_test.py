@@ -69,9 +69,8 @@ def test_a_declared_folder_is_in_the_environment(
     for item in declarations:
         if item.environment == ENVIRONMENT and not item.unavailable:
             assert item.folder in folders, f"{item.label}: folder {item.folder!r} is not in {ENVIRONMENT}"
-            assert item.main_class in folders[item.folder], (
-                f"{item.label}: {item.main_class} is no public class of {item.folder}: {', '.join(folders[item.folder])}"
-            )
+            classes = folders[item.folder]
+            assert item.main_class in classes, f"{item.label}: {item.main_class} is none of {', '.join(classes)}"
 
 
 def test_a_model_that_cannot_run_has_no_cell(declarations: list[Declaration]) -> None:
