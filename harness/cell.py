@@ -32,6 +32,7 @@ PRIMARY = (
     "start_logits",
     "logits_per_image",
     "logits_per_video",
+    "contrastive_logits_per_image",
     "seq_relationship_logits",
     "pred_masks",
     "reconstruction",

@@ -187,7 +187,9 @@ def continued(inputs: dict[str, Tensor], tokens: Tensor) -> dict[str, Tensor]:
     for name, tensor in inputs.items():
         if name != "input_ids" and tensor.dim() >= 2 and tensor.shape[:2] == shape and not tensor.is_floating_point():
             kept = tensor[:, : tokens.shape[1]]
-            added = kept.new_full((shape[0], max(0, more), *tensor.shape[2:]), int(name == "attention_mask"))
+            added = kept.new_full(
+                (shape[0], max(0, more), *tensor.shape[2:]), int(name in ("attention_mask", "image_attention_mask"))
+            )
             out[name] = torch.cat([kept, added], dim=1)
     return out
 
@@ -284,7 +286,10 @@ def assert_padding_ignored(cell: Cell, inputs: dict[str, Tensor], *, side: str, 
     assert after.shape[1] == length + count, (
         f"logits have {after.shape[1]} positions for {length + count} tokens when {count} tokens of padding are added"
     )
-    kept = after[:, count:] if side == "left" else after[:, :length]
+    before_text = length - inputs[stream.tokens].shape[1] if stream is DECODER_ONLY else 0  # features that stand first
+    kept = (
+        torch.cat([after[:, :before_text], after[:, before_text + count :]], 1) if side == "left" else after[:, :length]
+    )
     assert_close("logits", kept, before, cell.tolerance, f"when {count} tokens of padding are added on the {side}")
 
 

@@ -294,6 +294,15 @@ def _input_ids(request: Request, made: dict[str, Tensor]) -> Tensor:
     return words
 
 
+def _masked_words(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """The text again, every fourth word another one: what a masked language model reads."""
+    if "input_ids" not in made:
+        return None
+    words = made["input_ids"].clone()
+    words[..., 2::4] = tokens(request, "input_ids_masked", *words[..., 2::4].shape)
+    return words
+
+
 def _codebooks(request: Request) -> int:
     """Returns how many streams of codes `input_ids` has, or 0 where it is plain text."""
     if hasattr(request.config, "n_codes_total"):
@@ -302,12 +311,16 @@ def _codebooks(request: Request) -> int:
 
 
 def _has_modality(request: Request, modality: str, made: Mapping[str, Tensor]) -> bool:
-    return any(name in made for name in MODALITIES[modality])
+    """Returns whether the inputs hold a modality; `pixel_values` are a video where only videos have a placeholder."""
+    names = MODALITIES[modality]
+    if modality == "video" and placeholder(request.config, "image") is not None:
+        names = names[:1]
+    return any(name in made for name in names)
 
 
 MODALITIES: dict[str, tuple[str, ...]] = {
     "image": ("pixel_values", "pixel_values_images", "image_patches"),
-    "video": ("pixel_values_videos",),
+    "video": ("pixel_values_videos", "pixel_values"),
     "audio": ("input_features", "audio_values", "input_values", "audio_input_features"),
 }
 
@@ -490,9 +503,23 @@ def _pixel_values(request: Request, made: dict[str, Tensor]) -> Tensor:
         return _picture(request, "pixel_values", request.batch * request.size("video_frames", frames))
     if isinstance(frames, int):
         return _picture(request, "pixel_values", request.batch, request.size("video_frames", frames))
-    if "pixel_attention_mask" in request.parameters:  # several pictures a row
+    if placeholder(request.config, "image") is None and placeholder(request.config, "video") is not None:
+        return _picture(request, "pixel_values", request.batch, request.size("video_frames", VIDEO_FRAMES))
+    if "pixel_attention_mask" in request.parameters or _looks_across(request):  # several pictures a row
         return _picture(request, "pixel_values", request.batch, 1)
     return _picture(request, "pixel_values", request.batch)
+
+
+def _looks_across(request: Request) -> bool:
+    """Returns whether each word may look at any of the pictures of its row, which a mask says (Idefics)."""
+    return "image_attention_mask" in request.parameters and _first(request.config, "cross_layer_interval") is not None
+
+
+def _image_attention_mask(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """Ones for every word and picture (batch, words, pictures)."""
+    if "input_ids" not in made or not _looks_across(request):
+        return None
+    return torch.ones(*made["input_ids"].shape, made["pixel_values"].shape[1], dtype=torch.long)
 
 
 def _pixel_attention_mask(request: Request, made: dict[str, Tensor]) -> Tensor | None:
@@ -556,9 +583,16 @@ def _grid_of(*names: str) -> Callable[[Request, dict[str, Tensor]], Tensor | Non
     return make_grid
 
 
-def _tower_rows(request: Request, made: dict[str, Tensor]) -> Tensor | None:
-    """Rows of patches under the name that a tower gives its main input."""
-    return _patch_rows(request, "hidden_states") if "grid_thw" in request.parameters else None
+def _tower_input(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """What a tower calls its hidden states: rows of patches, a picture, or features of an earlier tower."""
+    if "grid_thw" in request.parameters:
+        return _patch_rows(request, "hidden_states")
+    main = getattr(request.cls, "main_input_name", None)
+    if main == "pixel_values" and main not in request.parameters:
+        return _picture(request, "hidden_states", request.batch)
+    if main == "hidden_states":
+        return request.noise("hidden_states", request.batch, request.length, int(request.config.hidden_size))
+    return None
 
 
 def _pixel_mask(request: Request, made: dict[str, Tensor]) -> Tensor | None:
@@ -843,7 +877,7 @@ MAKERS: dict[str, Maker] = {
     "input_values": _input_values,
     "input_features_mask": _features_mask,
     "image_sizes": _image_sizes,
-    "hidden_states": _tower_rows,
+    "hidden_states": _tower_input,
     "image_grid_thw": _grid_of("pixel_values"),
     "video_grid_thw": _grid_of("pixel_values_videos"),
     "grid_thw": _grid_of("pixel_values", "hidden_states"),
@@ -859,7 +893,11 @@ MAKERS: dict[str, Maker] = {
     "input_boxes": _input_boxes,
     "input_boxes_labels": _box_labels,
     "input_masks": _input_masks,
+    "qformer_input_ids": lambda request, made: tokens(request, "qformer_input_ids", request.batch, request.length),
+    "qformer_attention_mask": _like("qformer_input_ids", 1),
     "input_ids": _input_ids,
+    "input_ids_masked": _masked_words,
+    "image_attention_mask": _image_attention_mask,
     "attention_mask": _attention_mask,
     "token_type_ids": _token_type_ids,
     "mm_token_type_ids": _modality_types,
@@ -905,6 +943,12 @@ def make_labels(request: Request, made: Mapping[str, Tensor]) -> dict[str, Tenso
         found["labels"] = labels
     if "past_values" in made:
         found.update(_series_labels(request, made))
+    if "codebook_pixel_values" in parameters:  # the pictures whose codes are what masked patches are compared with
+        found["codebook_pixel_values"] = _picture(request, "codebook_pixel_values", request.batch)
+    if "mlm_labels" in parameters and "input_ids" in made:
+        found["mlm_labels"] = made["input_ids"].clone()
+    if "itm_labels" in parameters:
+        found["itm_labels"] = torch.ones(request.batch, dtype=torch.long)
     length = made["input_ids"].shape[-1] if "input_ids" in made else 1
     for name in ("start_positions", "end_positions"):
         if name in parameters:

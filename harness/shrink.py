@@ -634,9 +634,10 @@ def _open_placeholders(node: Node, full: Any, subs: Mapping[str, Any]) -> dict[s
     """Gives the placeholder of a picture a token where the class leaves it open."""
     if "vision_config" not in subs:
         return {}
-    names = [name for name in ("image_token_id", "image_token_index") if name in node.old]
+    names = [f"{kind}_token_{suffix}" for kind in ("image", "video") for suffix in ("id", "index")]
     free = VOCABULARY - 1 - len(node.scale.tokens)
-    return {name: free for name in names if node.old[name] is None}
+    open_ = [name for name in names if name in node.old and node.old[name] is None]
+    return {name: free - place for place, name in enumerate(open_)}
 
 
 def _start_token(node: Node, full: Any, subs: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,11 +13,20 @@ from harness import generation
 from harness.cell import Cell
 from harness.checking import check
 from harness.compare import assert_all_close, assert_close, assert_finite, assert_moved
-from harness.generation import cross_entropy, logits_of, parameters_of, partly_ignored, takes
+from harness.generation import (
+    DECODER_ONLY,
+    DECODER_SIDE,
+    Stream,
+    cross_entropy,
+    logits_of,
+    parameters_of,
+    partly_ignored,
+    takes,
+)
 from harness.perturb import perturbed
 
 _VISUAL = ("pixel_values", "pixel_values_videos", "image_patches")
-_IMAGE_TOKEN = ("image_token_id", "image_token_index")
+_IMAGE_TOKEN = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +61,18 @@ def _contrastive_reason(cell: Cell) -> str | None:
 
 def _not_generative(cell: Cell) -> str | None:
     return None if cell.model_class.can_generate() else "the class does not generate text"
+
+
+def _stream(cell: Cell) -> Stream:
+    """Returns the stream that is generated: the text itself, or what a decoder behind it writes (Florence-2)."""
+    return DECODER_SIDE if getattr(cell.config, "is_encoder_decoder", False) else DECODER_ONLY
+
+
+def _prompt(cell: Cell) -> dict[str, Tensor]:
+    """Returns what generation starts from."""
+    if _stream(cell) is DECODER_ONLY:
+        return cell.inputs
+    return {name: tensor for name, tensor in cell.inputs.items() if not name.startswith("decoder_")}
 
 
 def _always_cached(cell: Cell) -> str | None:
@@ -101,6 +122,8 @@ def _fixed_positions(cell: Cell) -> str | None:
     """Why left padding moves the logits by design: learned absolute positions that nothing tells of the padding."""
     if _not_generative(cell) is not None:
         return _not_generative(cell)
+    if _stream(cell) is DECODER_SIDE:
+        return "an encoder reads the text, and its padding goes on the right"
     tables = [name for name, module in cell.model.named_modules() if isinstance(module, nn.Embedding)]
     absolute = [name for name in tables if name.endswith("embeddings.position_embeddings") and "text" in name]
     if absolute and not takes(cell, "position_ids"):
@@ -222,13 +245,17 @@ def test_text_alone_runs_and_differs(cell: Cell, primary: Tensor) -> None:
 @check(level="consistent", core=True, unless=_not_generative)
 def test_text_is_causal(cell: Cell) -> None:
     """Finds a causal mask that is missing or off by one: a later token of the text moves earlier logits."""
-    generation.assert_causal(cell, cell.inputs)
+    generation.assert_causal(cell, cell.inputs, _stream(cell))
 
 
 @check(level="consistent", unless=_not_generative)
 def test_right_padding_does_not_change_logits(cell: Cell) -> None:
     """Finds padding on the right that reaches the tokens before it."""
-    generation.assert_padding_ignored(cell, cell.inputs, side="right")
+    generation.assert_padding_ignored(cell, cell.inputs, side="right", stream=_stream(cell))
+    if _stream(cell) is DECODER_SIDE:
+        before = logits_of(cell, cell.inputs)
+        after = logits_of(cell, generation.pad(cell, cell.inputs, 3, side="right"))
+        assert_close("logits", after, before, cell.tolerance, "when 3 tokens of padding are added behind the encoder's")
 
 
 @check(level="consistent", core=True, unless=_fixed_positions)
@@ -240,10 +267,15 @@ def test_left_padding_does_not_change_logits(cell: Cell) -> None:
 @check(level="consistent", core=True, unless=_not_generative)
 def test_generation_agrees_with_a_loop_over_forward(cell: Cell) -> None:
     """Finds generate reading a stale cache, or feeding other tokens or features than the prompt's and its own."""
-    result = generation.generate(cell, cell.inputs)
+    stream, prompt = _stream(cell), _prompt(cell)
+    result = generation.generate(cell, prompt)
     start = result.tokens.shape[1] - len(result.logits)
     for index, logits in enumerate(result.logits):
-        expected = logits_of(cell, generation.continued(cell.inputs, result.tokens[:, : start + index]))[:, -1]
+        tokens = result.tokens[:, : start + index]
+        so_far = (
+            generation.continued(prompt, tokens) if stream is DECODER_ONLY else {**prompt, "decoder_input_ids": tokens}
+        )
+        expected = logits_of(cell, so_far)[:, -1]
         assert_close(
             f"logits of new token {index}",
             logits,
@@ -256,8 +288,8 @@ def test_generation_agrees_with_a_loop_over_forward(cell: Cell) -> None:
 @check(level="consistent", core=True, unless=_always_cached)
 def test_cached_and_uncached_greedy_generation_agree(cell: Cell) -> None:
     """Finds generate taking other logits or tokens with the cache than without, image included."""
-    cached = generation.generate(cell, cell.inputs, use_cache=True)
-    uncached = generation.generate(cell, cell.inputs, use_cache=False)
+    cached = generation.generate(cell, _prompt(cell), use_cache=True)
+    uncached = generation.generate(cell, _prompt(cell), use_cache=False)
     generation.assert_generations_agree(cell, cached, uncached)
 
 
@@ -265,24 +297,40 @@ def test_cached_and_uncached_greedy_generation_agree(cell: Cell) -> None:
 def test_image_moves_what_is_generated(cell: Cell) -> None:
     """Finds an image that forward reads and generate drops."""
     name = _visual(cell)[0]
-    first = generation.generate(cell, cell.inputs, max_new_tokens=1).logits[0]
-    second = generation.generate(cell, perturbed(cell, cell.inputs, name), max_new_tokens=1).logits[0]
+    first = generation.generate(cell, _prompt(cell), max_new_tokens=1).logits[0]
+    second = generation.generate(cell, perturbed(cell, _prompt(cell), name), max_new_tokens=1).logits[0]
     assert_moved("logits of the first new token", second, first, f"when {name} is changed")
 
 
 @check(level="consistent", core=True, unless=_no_next_token_loss)
 def test_loss_is_the_cross_entropy_of_the_next_token(cell: Cell) -> None:
     """Finds labels that are shifted twice, not at all or the wrong way, and ignored labels (-100) that count."""
+    if _stream(cell) is DECODER_SIDE:
+        _assert_loss_of_the_decoder(cell)
+        return
     labels = partly_ignored(cell.inputs["input_ids"])
     outputs = cell.forward(inputs={**cell.inputs, "labels": labels})
     logits = logits_of(cell, cell.inputs)
     assert_close(
         "loss",
         outputs.loss,
-        cross_entropy(logits[:, :-1], labels[:, 1:]),
+        cross_entropy(logits[:, -labels.shape[1] : -1], labels[:, 1:]),  # behind features that stand before the text
         cell.tolerance,
         "against the cross entropy of logits[:, :-1] at labels[:, 1:]",
     )
+
+
+def _assert_loss_of_the_decoder(cell: Cell) -> None:
+    """Asserts that the loss is the cross entropy of a decoder's logits at the labels, which it reads shifted."""
+    labels = partly_ignored(cell.inputs["decoder_input_ids"])
+    outputs = cell.forward(inputs={**_prompt(cell), "labels": labels})
+    logits = cell.primary(outputs)
+    assert_close("loss", outputs.loss, cross_entropy(logits, labels), cell.tolerance, "against the cross entropy")
+    plain = cell.forward(inputs={**_prompt(cell), "labels": cell.inputs["decoder_input_ids"]})
+    shifted = cell.inputs["decoder_input_ids"].roll(1, dims=1)
+    shifted[:, 0] = cell.config.get_text_config(decoder=True).decoder_start_token_id
+    expected = logits_of(cell, {**_prompt(cell), "decoder_input_ids": shifted})
+    assert_close("logits", cell.primary(plain), expected, cell.tolerance, "between labels and them shifted by hand")
 
 
 def _no_text_mask(cell: Cell) -> str | None:
