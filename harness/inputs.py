@@ -85,9 +85,8 @@ class Request:
     @property
     def length(self) -> int:
         """Tokens of text a row, without placeholders."""
-        return min(
-            self.size("sequence_length", SEQUENCE), _first(self.config, "max_position_embeddings", "n_positions") or 999
-        )
+        most = _first(self.config, "max_position_embeddings", "n_positions") or 0  # XLNet says -1: no limit
+        return min(self.size("sequence_length", SEQUENCE), most if most > 0 else 999)
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -175,6 +174,8 @@ def _declared(request: Request, name: str, where: str) -> Tensor | None:
         raise SpecError(f"{where}: inputs key {name!r} needs a `kind` of {', '.join(KINDS)}, or null to leave it out")
     named = {"batch": request.batch, "sequence": request.length}
     shape = [named.get(size, size) for size in described.get("shape", ["batch", "sequence"])]
+    if described.get("shape", ["batch"])[:1] == ["batch"]:
+        shape[:1] = _row_shape(request)
     kind = described["kind"]
     if kind == "tokens":
         return tokens(request, name, *shape)
@@ -953,6 +954,13 @@ def make_labels(request: Request, made: Mapping[str, Tensor]) -> dict[str, Tenso
     for name in ("start_positions", "end_positions"):
         if name in parameters:
             found[name] = request.integers(name, 1, length - 1, request.batch)
+    if "initial_token_labels" in parameters:
+        found["initial_token_labels"] = request.integers(
+            "initial_token_labels", 0, int(request.config.num_labels), *made["input_ids"].shape
+        )
+        found["subsequent_token_labels"] = _next_tokens(made["input_ids"])
+    if "bbox_first_token_mask" in parameters:  # of the labels alone: which of them count
+        found["bbox_first_token_mask"] = torch.ones_like(made["input_ids"], dtype=torch.bool)
     for name in ("next_sentence_label", "sentence_order_label"):
         if name in parameters:
             found[name] = request.integers(name, 0, 2, request.batch)
@@ -980,6 +988,16 @@ def _series_labels(request: Request, made: Mapping[str, Tensor]) -> dict[str, Te
     return found
 
 
+def _next_tokens(words: Tensor) -> Tensor:
+    """Returns for each token the place of the next one, as labels of a head that links tokens (SPADE)."""
+    return torch.arange(1, words.shape[-1] + 1).expand(words.shape).clone()
+
+
+def judges_tokens(cls: type[Any]) -> bool:
+    """Returns whether a class learns which tokens were replaced: it pre-trains, and has no words to predict."""
+    return cls.__name__.endswith("ForPreTraining") and "input_ids" in parameters(cls) and not cls._tied_weights_keys
+
+
 def _labels(request: Request, made: Mapping[str, Tensor]) -> Tensor | None:
     """Returns what goes under `labels`: classes, tokens, a map of classes, or a transcript."""
     name, batch, classes = request.cls.__name__, request.batch, int(getattr(request.config, "num_labels", None) or 2)
@@ -987,6 +1005,8 @@ def _labels(request: Request, made: Mapping[str, Tensor]) -> Tensor | None:
         return request.integers("labels", 0, CHOICES, batch)
     if name.endswith("ForCTC"):
         return tokens(request, "labels", batch, 3)
+    if name.endswith("SpadeELForTokenClassification"):
+        return _next_tokens(made["input_ids"])
     if name.endswith(("ForTokenClassification", "ForEntitySpanClassification")):
         reference = "entity_ids" if "Span" in name else "input_ids"
         return request.integers("labels", 0, classes, *made[reference].shape)
@@ -998,7 +1018,7 @@ def _labels(request: Request, made: Mapping[str, Tensor]) -> Tensor | None:
         return request.integers("labels", 0, vocabulary(request.config), int(made["bool_masked_pos"].sum()))
     if name.endswith("ForImageSegmentation"):
         return request.integers("labels", 0, 2, batch, *_side(request)).float()
-    if name.endswith("ForPreTraining") and "electra" in type(request.config).__name__.lower():
+    if judges_tokens(request.cls):
         return request.integers("labels", 0, 2, *made["input_ids"].shape)
     if name.endswith("ForAudioFrameClassification"):
         return torch.nn.functional.one_hot(

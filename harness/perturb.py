@@ -41,6 +41,9 @@ def perturbed(cell: Cell, inputs: dict[str, Tensor], name: str) -> dict[str, Ten
         after = _dropped(value, sound="input_ids" not in inputs and name == "attention_mask")
     elif name == "bbox":
         after = _moved_boxes(value)
+    elif name == "token_type_ids":
+        after = value.clone()  # not in all places: a model that compares types would see no difference
+        after[:, value.shape[1] // 2 :] = _shifted(value)[:, value.shape[1] // 2 :]
     else:
         after = _shifted(value)
     assert not torch.equal(after, value), f"{name} could not be changed; give it other values in the declaration"
@@ -90,9 +93,13 @@ def _word_dropped(cell: Cell, tokens: Tensor, mask: Tensor) -> Tensor:
 
 
 def _moved_boxes(value: Tensor) -> Tensor:
-    """Moves each box (…, 4 coordinates) by one step towards the origin or away from it, still a box."""
-    lowest = value[..., :2].amin()
-    return value - 1 if int(lowest) > 0 else value + 1
+    """Moves every second box (…, 4 coordinates) by one step towards the origin or away from it, still a box.
+
+    Where all move alike, a model that reads the distances between boxes sees nothing.
+    """
+    after = value.clone()
+    after[..., ::2, :] += -1 if int(value[..., :2].amin()) > 0 else 1
+    return after
 
 
 def _shifted(value: Tensor) -> Tensor:

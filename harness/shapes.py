@@ -56,7 +56,12 @@ def _tokens(inputs: Mapping[str, Tensor], decoder: bool) -> int | None:
 
 
 def documented_shapes(
-    class_name: str, config: Any, inputs: Mapping[str, Tensor], *, contrastive: bool = False
+    class_name: str,
+    config: Any,
+    inputs: Mapping[str, Tensor],
+    *,
+    contrastive: bool = False,
+    judges_tokens: bool = False,
 ) -> dict[str, Shape]:
     """Returns the shape of each output that the documentation promises for a class, by the output's name.
 
@@ -64,6 +69,7 @@ def documented_shapes(
       class_name: for example `BertForTokenClassification`.
       inputs: the inputs of the forward, without labels.
       contrastive: whether the class compares texts with images.
+      judges_tokens: whether the class tells of each token whether it was replaced.
     """
     shapes: dict[str, Shape] = {}
     batch = batch_size(inputs)
@@ -78,6 +84,8 @@ def documented_shapes(
         shapes["logits"] = (batch, 2)
     elif class_name.endswith("ForCTC"):
         shapes["logits"] = (batch, None, vocabulary)
+    elif class_name.endswith("SpadeELForTokenClassification"):  # a link to each token, or to none
+        shapes["logits"] = (batch, tokens, None if tokens is None else tokens + 1)
     elif class_name.endswith(("ForTokenClassification", "ForAudioFrameClassification")):
         shapes["logits"] = (batch, tokens, labels)
     elif class_name.endswith(_LABELLED):
@@ -92,6 +100,8 @@ def documented_shapes(
         shapes["reconstruction"] = tuple(inputs["pixel_values"].shape)
     elif class_name.endswith("ForQuestionAnswering"):
         shapes["start_logits"] = shapes["end_logits"] = (batch, tokens)
+    elif judges_tokens:
+        shapes["logits"] = (batch, tokens)
     elif class_name.endswith(_LANGUAGE):
         shapes["logits"] = shapes["prediction_logits"] = (batch, tokens, vocabulary)
     if contrastive and class_name.endswith("Model"):

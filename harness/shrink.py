@@ -591,6 +591,11 @@ def _special_tokens(node: Node) -> dict[str, Any]:
     return {name: size - 1 for name, value in tokens.items() if value >= size}
 
 
+def _open_vocabulary(node: Node) -> dict[str, Any]:
+    """Gives a configuration whose class leaves the size of the vocabulary open the usual tiny one."""
+    return {"vocab_size": VOCABULARY} if "vocab_size" in node.old and node.old["vocab_size"] is None else {}
+
+
 def _padding(node: Node) -> dict[str, Any]:
     """Gives a configuration with words a padding token: classifiers over batches refuse to work without."""
     open_ = _is_integer(node.new.get("vocab_size")) and "pad_token_id" in node.new and node.new["pad_token_id"] is None
@@ -607,6 +612,7 @@ DEPENDENTS: tuple[Callable[[Node], dict[str, Any]], ...] = (
     _pixel_windows,
     _state_space_heads,
     _rotary_sections,
+    _open_vocabulary,
     _special_tokens,
     _padding,
 )

@@ -31,8 +31,8 @@ def reason_unused(cell: Cell, name: str) -> str | None:
 def _rules(class_name: str, config: Any, parameters: Container[str]) -> dict[str, str]:
     """Returns the patterns of parameter names that a class and its config leave unused, with the reason of each."""
     rules = {"*masked_spec_embed": "replaces masked time steps, which only training with SpecAugment has"}
-    if class_name.endswith("ForMaskedLM"):
-        rules["*.pooler.dense.*"] = "the base model is built with its pooler, and this head reads the tokens alone"
+    if class_name.endswith(("ForMaskedLM", "ForTokenClassification")):
+        rules["*.pooler.*"] = "the base model is built with its pooler, and this head reads the tokens alone"
     rules["*fusion_stage.layers.0.residual_layer1.*"] = "the first fusion layer gets one map and no residual (DPT)"
     if "bool_masked_pos" not in parameters:
         rules["*mask_token"] = "replaces masked patches, and this class's forward takes no mask"

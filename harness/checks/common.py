@@ -32,9 +32,10 @@ from harness.compare import (
     effect,
 )
 from harness.generation import loss_of, parameters_of
-from harness.inputs import takes_labels
+from harness.inputs import judges_tokens, takes_labels
 from harness.perturb import STRUCTURAL, perturbed
 from harness.reference import difference
+from harness.reporter import HarnessFault
 from harness.shapes import batch_size, disagreement, documented_shapes
 from harness.unused import reason_unused
 
@@ -137,7 +138,9 @@ def _assert_documented(
     cell: Cell, model: PreTrainedModel, inputs: dict[str, Tensor], outputs: dict[str, Tensor]
 ) -> None:
     contrastive = "logits_per_text" in outputs
-    documented = documented_shapes(type(model).__name__, model.config, inputs, contrastive=contrastive)
+    documented = documented_shapes(
+        type(model).__name__, model.config, inputs, contrastive=contrastive, judges_tokens=judges_tokens(type(model))
+    )
     rows = batch_size(inputs)
     for name, tensor in outputs.items():
         assert_finite(name, tensor)
@@ -204,7 +207,10 @@ def _round_trip(cell: Cell, model: PreTrainedModel) -> PreTrainedModel:
             f"{name}: parameter {key} has other values after save and load"
         )
     buffers = dict(loaded.named_buffers())
+    kept = model.state_dict().keys()
     for key, tensor in model.named_buffers():
+        if key not in buffers and key not in kept:
+            continue  # a constant that the first forward makes, not part of any checkpoint
         assert key in buffers, f"{name}: buffer {key} is gone after save and load"
         assert torch.equal(tensor, buffers[key].to(tensor.device)), (
             f"{name}: buffer {key} has other values after save and load"
@@ -493,13 +499,20 @@ def test_heads_build_run_and_round_trip(cell: Cell) -> None:
     names = [cls.__name__ for cls in cell.heads()]
     unknown = sorted(cell.spec.unexercised_classes.keys() - names)
     assert not unknown, f"unexercised_classes names {unknown[0]}, the folder's public classes are {', '.join(names)}"
+    faults: dict[str, Exception] = {}
     for cls in cell.heads():
         if cls is cell.model_class or cls.__name__ in cell.spec.unexercised_classes:
             continue
         try:
             _exercise_head(cell, cls)
-        except AssertionError as error:
-            raise AssertionError(f"{cls.__name__}: {error}") from error
+        except HarnessFault:
+            raise
+        except Exception as error:  # noqa: BLE001 - one broken class keeps none of the others from being examined
+            faults[cls.__name__] = error
+    for name, fault in faults.items():
+        others = "".join(f"\n{other} fails too: {also}" for other, also in faults.items() if other != name)
+        kind = "" if isinstance(fault, AssertionError) else f"{type(fault).__name__}: "
+        raise AssertionError(f"{name}: {kind}{str(fault) or 'assertion failed without a message'}{others}") from fault
 
 
 def _no_loss(cell: Cell, cls: type[PreTrainedModel]) -> str | None:
@@ -508,7 +521,7 @@ def _no_loss(cell: Cell, cls: type[PreTrainedModel]) -> str | None:
         return "the declaration leaves the labels out"
     names = set(parameters_of(cls))
     measured = "future_values" in names and cls.__name__.endswith("ForPrediction")
-    if measured or takes_labels(cls) or {"start_positions", "target_values"} & names:
+    if measured or takes_labels(cls) or {"start_positions", "target_values", "initial_token_labels"} & names:
         return None
     return "it takes no labels, or refuses to be trained on them"
 

@@ -28,16 +28,41 @@ def _one_token_type(cell: Cell) -> str | None:
     return None if size > 1 else f"the config has {size} token types, there is no other to change to"
 
 
+def _pooled(cell: Cell, logits: Tensor) -> bool:
+    """Whether the main output is one vector a row (a class of the text, an embedding) and has no place per token."""
+    return logits.dim() == 2 and logits.shape[1] != cell.inputs["input_ids"].shape[1]
+
+
 @check(level="consistent", core=True)
 def test_padding_does_not_change_the_other_tokens(cell: Cell) -> None:
     """Finds padding that is attended to, or that shifts the positions of the tokens before it."""
-    generation.assert_padding_ignored(cell, cell.inputs, side="right")
+    require(cell, "attention_mask")
+    logits = logits_of(cell, cell.inputs)
+    if not _pooled(cell, logits):
+        generation.assert_padding_ignored(cell, cell.inputs, side="right")
+        return
+    padded = logits_of(cell, generation.pad(cell, cell.inputs, 3, side="right"))
+    assert_close("main output", padded, logits, cell.tolerance, "when 3 tokens of padding are added on the right")
 
 
 @check(level="consistent", core=True)
 def test_attention_mask_is_respected(cell: Cell) -> None:
     """Finds an attention mask that is ignored, or lost in some layers: a masked token's content reaches others."""
-    generation.assert_masked_token_ignored(cell, cell.inputs)
+    require(cell, "attention_mask")
+    logits = logits_of(cell, cell.inputs)
+    if not _pooled(cell, logits):
+        generation.assert_masked_token_ignored(cell, cell.inputs)
+        return
+    tokens = cell.inputs["input_ids"]
+    plain = [index for index in generation.plain_positions(cell, tokens[0]) if 0 < index < tokens.shape[1] - 1]
+    assert plain, "no plain inner token, masking cannot be examined; give a longer sequence"
+    mask = torch.ones_like(tokens)
+    mask[:, plain[0]] = 0
+    masked = {**cell.inputs, "attention_mask": mask}
+    first = logits_of(cell, masked)
+    second = logits_of(cell, {**masked, "input_ids": generation.with_token(cell, tokens, plain[0])})
+    assert_close("main output", second, first, cell.tolerance, f"when the masked token {plain[0]} is changed")
+    assert_moved("main output", first, logits, f"when token {plain[0]} is masked")
 
 
 @check(level="consistent", core=True)
@@ -48,10 +73,14 @@ def test_every_token_sees_both_directions(cell: Cell, logits: Tensor) -> None:
     first, last = plain[0], plain[-1]
     assert last - first > 1, "too few plain tokens to look both ways; give a longer sequence"
     later = logits_of(cell, {**cell.inputs, "input_ids": generation.with_token(cell, tokens, last)})
+    earlier = logits_of(cell, {**cell.inputs, "input_ids": generation.with_token(cell, tokens, first)})
+    if _pooled(cell, logits):
+        assert_moved("main output", later, logits, f"when token {last} is changed")
+        assert_moved("main output", earlier, logits, f"when token {first} is changed")
+        return
     assert_moved(
         f"output at position {first}", later[:, first], logits[:, first], f"when the later token {last} is changed"
     )
-    earlier = logits_of(cell, {**cell.inputs, "input_ids": generation.with_token(cell, tokens, first)})
     assert_moved(
         f"output at position {last}", earlier[:, last], logits[:, last], f"when the earlier token {first} is changed"
     )
@@ -67,9 +96,13 @@ def test_token_order_matters(cell: Cell, logits: Tensor) -> None:
     for row in range(tokens.shape[0]):
         tokens[row, first] = generation.other_token(cell, int(tokens[row, second]))
     inputs = {**cell.inputs, "input_ids": tokens}
-    before = logits_of(cell, inputs)[:, watched]
-    after = logits_of(cell, generation.exchanged(inputs, first, second))[:, watched]
-    assert_moved(f"output at position {watched}", after, before, f"when tokens {first} and {second} change places")
+    before = logits_of(cell, inputs)
+    after = logits_of(cell, generation.exchanged(inputs, first, second))
+    when = f"when tokens {first} and {second} change places"
+    if _pooled(cell, logits):
+        assert_moved("main output", after, before, when)
+    else:
+        assert_moved(f"output at position {watched}", after[:, watched], before[:, watched], when)
 
 
 @check(level="consistent", unless=_one_token_type)
@@ -93,11 +126,19 @@ def test_token_types_move_the_output(cell: Cell) -> None:
     )
 
 
+def _first_row_ignored(classes: Tensor) -> Tensor:
+    """Returns one label a row (batch,), the first ignored, from classes (batch, sequence)."""
+    labels = classes[:, 0].clone()
+    labels[0] = generation.IGNORED
+    return labels
+
+
 @check(level="consistent", core=True)
-def test_masked_language_modelling_loss_ignores_minus_100(cell: Cell) -> None:
+def test_masked_language_modelling_loss_ignores_minus_100(cell: Cell, logits: Tensor) -> None:
     """Finds a loss that counts ignored labels (-100), is shifted, or is no cross entropy of the logits."""
     require(cell, "labels")
-    labels = partly_ignored(cell.inputs["input_ids"])
+    classes = cell.inputs["input_ids"] % logits.shape[-1]  # the words themselves where the classes are the words
+    labels = partly_ignored(classes) if not _pooled(cell, logits) else _first_row_ignored(classes)
     outputs = cell.forward(inputs={**cell.inputs, "labels": labels})
     expected = cross_entropy(cell.primary(outputs), labels)
     assert_close(

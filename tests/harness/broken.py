@@ -26,6 +26,7 @@ Break = Callable[[Cell, pytest.MonkeyPatch], None]
 # name: category, model type, folder, main class
 MODELS = {
     "bert": ("encoder", "bert", "bert", "BertForMaskedLM"),
+    "bert_classifier": ("encoder", "bert", "bert", "BertForSequenceClassification"),
     "llama": ("decoder", "llama", "llama", "LlamaForCausalLM"),
     "gpt2": ("decoder", "gpt2", "gpt2", "GPT2LMHeadModel"),
     "bart": ("encoder_decoder", "bart", "bart", "BartForConditionalGeneration"),

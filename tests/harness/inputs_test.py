@@ -126,3 +126,26 @@ def test_an_unknown_input_is_an_error_with_the_nearest_name(words: Any) -> None:
 def test_an_unknown_kind_is_an_error(words: Any) -> None:
     with pytest.raises(SpecError, match="inputs key 'past' needs a `kind` of tokens"):
         make(Words, words, options={"past": {"kind": "word"}})
+
+
+def test_a_declared_tensor_has_the_choices_of_a_class_with_choices(words: Any) -> None:
+    made = make(WordsForMultipleChoice, words, options={"past": {"kind": "integers"}})
+    assert made["past"].shape == made["input_ids"].shape == (2, inputs.CHOICES, inputs.SEQUENCE)
+
+
+def test_a_class_that_pre_trains_without_words_to_predict_judges_tokens(words: Any) -> None:
+    judge = type("WordsForPreTraining", (Words,), {"_tied_weights_keys": None})
+    predictor = type("WordsForPreTraining", (Words,), {"_tied_weights_keys": {"head.weight": "words.weight"}})
+    assert set(make(judge, words, labels=True)["labels"].flatten().tolist()) == {0, 1}
+    assert int(make(predictor, words, labels=True)["labels"].max()) > 1
+    assert not inputs.judges_tokens(type("PicturesForPreTraining", (PicturesForImageClassification,), {}))
+
+
+def test_labels_that_link_tokens_name_the_next_one(words: Any) -> None:
+    linker = type("WordsSpadeELForTokenClassification", (Words,), {})
+    assert make(linker, words, labels=True)["labels"][1].tolist() == list(range(1, inputs.SEQUENCE + 1))
+
+
+def test_a_negative_limit_of_positions_is_none(words: Any) -> None:
+    words.max_position_embeddings = -1
+    assert make(Words, words)["input_ids"].shape == (2, inputs.SEQUENCE)
