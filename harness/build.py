@@ -15,7 +15,9 @@ import importlib
 import inspect
 import pkgutil
 import random
+import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -177,7 +179,8 @@ def default_config(cls: type[PreTrainedConfig], declared: Mapping[str, Any]) -> 
 def _check_keys(spec: Spec, cls: type[PreTrainedConfig], declared: Mapping[str, Any], where: str) -> None:
     """Raises a SpecError for the first key that is not a field of `cls`.
 
-    A field is what the class lists, an alias of it, or what an instance made from the others has.
+    A field is what the class lists, an alias of it, what an instance made from the others has, or what the folder's
+    models read from a configuration: some read what no class lists and only checkpoints say.
     """
     listed = [field.name for field in dataclasses.fields(cls)]
     known = [*listed, *cls.attribute_map, *cls.sub_configs_defaults, "num_labels", "model_type"]
@@ -187,9 +190,16 @@ def _check_keys(spec: Spec, cls: type[PreTrainedConfig], declared: Mapping[str, 
         return
     default = default_config(cls, {key: value for key, value in declared.items() if key in known})
     known += [name for name in vars(default) if not name.startswith("_")]
+    known += [name for module in modeling_modules(spec) for name in _read_names(module)]
     for key in declared:
         if key not in known:
             raise SpecError(f"{spec.label}: {where} key {key!r} is not a field of {cls.__name__}{nearest(key, known)}")
+
+
+def _read_names(module: ModuleType) -> list[str]:
+    """Returns the names of the attributes that the source of a module reads from a `config`, or a part of one."""
+    file = getattr(module, "__file__", None)
+    return sorted(set(re.findall(r"config\.(\w+)", Path(file).read_text()))) if file else []
 
 
 def _own_names(spec: Spec, full: PreTrainedConfig, declared: Mapping[str, Any], where: str) -> dict[str, Any]:

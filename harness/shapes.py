@@ -6,6 +6,9 @@ The conventions are those of transformers/modeling_outputs.py and of the `For…
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +40,13 @@ def batch_size(inputs: Mapping[str, Tensor]) -> int | None:
         if name in by_argument and by_argument[name].dim():
             return int(by_argument[name].shape[0])
     return None
+
+
+def documents_loss(cls: type[Any]) -> bool:
+    """Returns whether an output that the signature of the class's `forward` names has a loss, or none is named."""
+    returned = inspect.signature(cls.forward).return_annotation
+    outputs = [part for part in typing.get_args(returned) or (returned,) if dataclasses.is_dataclass(part)]
+    return not outputs or any(field.name == "loss" for part in outputs for field in dataclasses.fields(part))
 
 
 def _attribute(config: Any, *names: str) -> int | None:

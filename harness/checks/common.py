@@ -36,7 +36,7 @@ from harness.inputs import judges_tokens, takes_labels
 from harness.perturb import STRUCTURAL, perturbed
 from harness.reference import difference
 from harness.reporter import HarnessFault
-from harness.shapes import batch_size, disagreement, documented_shapes
+from harness.shapes import batch_size, disagreement, documented_shapes, documents_loss
 from harness.unused import reason_unused
 
 # Steps of the training check, and how far each moves every weight against the sign of its gradient (the first
@@ -519,6 +519,8 @@ def _no_loss(cell: Cell, cls: type[PreTrainedModel]) -> str | None:
     """Returns why a class gives no loss, or None where it takes labels and must."""
     if cell.spec.inputs.get("labels", "") is None:
         return "the declaration leaves the labels out"
+    if cls.__name__.endswith("Model") and not documents_loss(cls):
+        return "it is a bare model, whose documented output has no loss"
     names = set(parameters_of(cls))
     measured = "future_values" in names and cls.__name__.endswith("ForPrediction")
     if measured or takes_labels(cls) or {"start_positions", "target_values", "initial_token_labels"} & names:

@@ -126,6 +126,15 @@ def test_unknown_key_of_a_sub_configuration_names_its_path() -> None:
         build.tiny_config(spec)
 
 
+def test_key_that_only_the_models_read_is_a_field(tmp_path: Path) -> None:
+    source = tmp_path / "modeling_made_up.py"
+    source.write_text("self.theta = attn_config.slope\n")
+    build.modeling_modules(made_up.spec())[0].__file__ = str(source)
+    assert build.tiny_config(made_up.spec(config={"slope": 5.0})).slope == 5.0
+    with pytest.raises(SpecError, match=r"config key 'slpe' is not a field of TextConfig"):
+        build.tiny_config(made_up.spec(config={"slpe": 5.0}))
+
+
 def test_abstract_classes_are_no_heads() -> None:
     names = [cls.__name__ for cls in build.model_classes(made_up.spec())]
     assert names == ["MadeUpForCausalLM", "MadeUpClassifier"]

@@ -14,6 +14,7 @@ from torch import nn
 from harness.cell import Cell
 from harness.checking import _MARK
 from harness.checks.core import CORE
+from harness.shapes import documents_loss
 from harness.spec import CATEGORIES
 from harness.verdict import reached_level
 from tests.harness.broken import (
@@ -377,6 +378,13 @@ def test_level_needs_every_core_check(category: str) -> None:
     ]
     assert reached_level(results, CORE[category]) == "consistent"
     assert reached_level(results[:-1], CORE[category]) == "forward"
+
+
+def test_a_bare_model_whose_output_has_no_loss_owes_none() -> None:
+    from transformers import BertForMaskedLM, BertModel
+
+    assert documents_loss(BertForMaskedLM)
+    assert not documents_loss(BertModel)
 
 
 def test_every_check_of_common_has_a_broken_model() -> None:
