@@ -222,8 +222,8 @@ def config_for(spec: Spec, config: PreTrainedConfig, cls: type[PreTrainedModel])
     """Returns the configuration that a class of the folder takes.
 
     That is `config` itself, the part of it of the class's configuration class, or else that class shrunk by itself.
-    A causal class of an architecture that is an encoder by default gets `is_decoder`, a class whose Q-Former reads
-    text the layers for it.
+    A causal class of an architecture that is an encoder by default gets `is_decoder`, the encoder of an
+    encoder-decoder `is_encoder_decoder=False`, a class whose Q-Former reads text the layers for it.
     """
     wanted = cls.config_class
     found = config
@@ -234,6 +234,9 @@ def config_for(spec: Spec, config: PreTrainedConfig, cls: type[PreTrainedModel])
     if causal and getattr(found, "is_decoder", None) is False and not found.is_encoder_decoder:
         found = copy.deepcopy(found)
         found.is_decoder = True
+    if cls.__name__.endswith("EncoderModel") and found.is_encoder_decoder:  # the encoder of one, by itself
+        found = copy.deepcopy(found)
+        found.is_encoder_decoder = False
     reads_text = cls.__name__.endswith(("ForImageTextRetrieval", "TextModelWithProjection"))
     if reads_text and hasattr(found, "qformer_config"):  # as in checkpoints of these classes
         found = copy.deepcopy(found)
@@ -370,9 +373,11 @@ def fill_weights(model: nn.Module, seed: int) -> None:
 
     Default initialisation leaves zeros (biases, layer scales, position tables), and a check cannot see through a zero.
     Each tensor has a generator of its own, seeded by its name, so values do not depend on the order of construction.
-    Tied parameters stay tied.
+    Tied parameters stay tied, and what the class computes and never saves (sinusoidal positions) stays as it is.
     """
     done: set[int] = set()
+    computed = getattr(model, "_keys_to_ignore_on_save", None) or ()  # by the class: no checkpoint holds them
+    done.update(id(parameter) for name, parameter in model.named_parameters() if name in computed)
     for prefix, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.is_floating_point() and parameter.numel() and id(parameter) not in done:

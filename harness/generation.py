@@ -448,11 +448,17 @@ def left_padded_batch(cell: Cell, inputs: dict[str, Tensor], stream: Stream = DE
 
 
 def text_layers(model: PreTrainedModel) -> dict[str, nn.ModuleList]:
-    """Returns the model's stacks of layers by name: every list of at least two modules of one type."""
+    """Returns the model's stacks of layers by name: every list of at least two modules of one type.
+
+    A list inside a list is none, for its members belong to the layers of the outer one.
+    """
     stacks: dict[str, nn.ModuleList] = {}
+    outer: list[str] = []
     for name, module in model.named_modules():
-        stack = isinstance(module, nn.ModuleList) and len(module) > 1 and len({type(layer) for layer in module}) == 1
-        if stack and not any(name.startswith(f"{outer}.") for outer in stacks):
+        if not isinstance(module, nn.ModuleList) or len(module) < 2 or any(name.startswith(f"{o}.") for o in outer):
+            continue
+        outer.append(name)
+        if len({type(layer) for layer in module}) == 1:
             stacks[name] = module
     return stacks
 

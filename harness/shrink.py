@@ -647,11 +647,14 @@ def _open_placeholders(node: Node, full: Any, subs: Mapping[str, Any]) -> dict[s
 
 
 def _start_token(node: Node, full: Any, subs: Mapping[str, Any]) -> dict[str, Any]:
-    """Gives an encoder-decoder whose class names no start token its padding token, as T5's checkpoints do."""
+    """Gives an encoder-decoder whose class names no start token its decoder's, or its padding token, as T5 does."""
     if not full.is_encoder_decoder or "vocab_size" not in node.new:
         return {}
     known = getattr(full, "decoder_start_token_id", None) is not None or node.new.get("bos_token_id") is not None
-    return {} if known else {"decoder_start_token_id": node.new.get("pad_token_id") or 0}
+    first = getattr(full, "bos_token_id", None)  # no field of this configuration: taken over from its decoder's
+    return (
+        {} if known else {"decoder_start_token_id": first if first is not None else node.new.get("pad_token_id") or 0}
+    )
 
 
 def patch_count(config: Any) -> int:

@@ -92,6 +92,22 @@ def test_the_row_of_padding_stays_zero() -> None:
     assert model[0].weight[1].all()
 
 
+def test_what_the_class_computes_and_never_saves_stays() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    before = model[1].weight.clone()
+    model._keys_to_ignore_on_save = ["1.weight"]  # type: ignore[assignment]
+    build.fill_weights(model, 0)
+    assert torch.equal(model[1].weight, before)
+
+
+def test_the_encoder_of_an_encoder_decoder_is_made_by_itself() -> None:
+    from transformers import T5Config, T5EncoderModel, T5ForConditionalGeneration
+
+    spec, config = made_up.spec(folder="t5", model_type="t5"), T5Config()
+    assert not build.config_for(spec, config, T5EncoderModel).is_encoder_decoder
+    assert build.config_for(spec, config, T5ForConditionalGeneration).is_encoder_decoder
+
+
 def test_linear_layers_keep_the_variance() -> None:
     model = nn.Sequential(nn.Linear(400, 300))
     build.fill_weights(model, 0)

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import cache_utils
 
 from harness.cell import Cell
+from harness.generation import text_layers
 from tests.harness.broken import (
     Break,
     assert_caught,
@@ -599,3 +600,13 @@ def test_broken_model_is_caught(case: str, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("category", ["decoder", "encoder", "encoder_decoder"])
 def test_every_check_has_a_broken_model(category: str) -> None:
     assert {check for _, check, *_ in CASES.values() if check.startswith(f"{category}::")} == checks_of(category)
+
+
+def test_a_list_inside_the_layers_is_no_stack_of_layers() -> None:
+    adapters = torch.nn.ModuleList([torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)])
+    mixed = torch.nn.Module()
+    mixed.layers = torch.nn.ModuleList([torch.nn.ReLU(), torch.nn.Sequential(adapters)])
+    alike = torch.nn.Module()
+    alike.layers = torch.nn.ModuleList([torch.nn.Sequential(adapters), torch.nn.Sequential(adapters)])
+    assert text_layers(mixed) == {}
+    assert list(text_layers(alike)) == ["layers"]

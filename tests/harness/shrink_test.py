@@ -204,3 +204,10 @@ def test_layers_told_apart_by_number_stay_apart() -> None:
     assert tiny.num_hidden_layers == 4
     assert len(set(tiny.global_attn_indexes)) == 4
     assert max(tiny.global_attn_indexes) < tiny.num_hidden_layers
+
+
+def test_the_start_token_is_the_first_of_the_decoder() -> None:
+    from transformers import T5Config, T5GemmaConfig
+
+    assert shrink.shrink(T5Config()).decoder_start_token_id == 0
+    assert shrink.shrink(T5GemmaConfig()).decoder_start_token_id == T5GemmaConfig().decoder.bos_token_id
