@@ -27,6 +27,9 @@ SEQUENCE = 13
 DECODER_SEQUENCE = 9
 CHOICES = 3
 ENTITIES = 3
+REGIONS = 5
+"""Regions of a picture, where a detector's features of them are given."""
+
 SAMPLES = 6400
 """Samples of sound a row: 0.4 seconds at 16 kHz, 19 frames of a usual feature extractor."""
 
@@ -531,6 +534,22 @@ def _pixel_attention_mask(request: Request, made: dict[str, Tensor]) -> Tensor |
     return torch.ones(*picture.shape[:2], *picture.shape[-2:], dtype=torch.bool)
 
 
+def _regions(name: str, *width: str) -> Callable[[Request, dict[str, Tensor]], Tensor | None]:
+    """Returns a maker of a detector's features of a picture's regions: noise as wide as a field of `width` says."""
+
+    def make_regions(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+        size = _first(request.config, *width)
+        return request.noise(name, *_row_shape(request), REGIONS, int(size)) if isinstance(size, int) else None
+
+    return make_regions
+
+
+def _region_ones(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """Ones for every region."""
+    found = made.get("visual_feats", made.get("visual_embeds"))
+    return torch.ones(found.shape[:-1], dtype=torch.long) if found is not None else None
+
+
 def _original_size(request: Request) -> tuple[int, int]:
     """A picture half as high again as it is wide, so that tiling and unpadding have something to do."""
     height, width = _side(request)
@@ -894,6 +913,14 @@ MAKERS: dict[str, Maker] = {
     "input_boxes": _input_boxes,
     "input_boxes_labels": _box_labels,
     "input_masks": _input_masks,
+    "visual_feats": _regions("visual_feats", "visual_feat_dim"),
+    "visual_pos": _regions("visual_pos", "visual_pos_dim"),
+    "visual_embeds": _regions("visual_embeds", "visual_embedding_dim"),
+    "visual_attention_mask": _region_ones,
+    "visual_token_type_ids": _region_ones,
+    "region_to_phrase_position": lambda request, made: request.integers(
+        "region_to_phrase_position", 0, request.length, request.batch, REGIONS
+    ),
     "qformer_input_ids": lambda request, made: tokens(request, "qformer_input_ids", request.batch, request.length),
     "qformer_attention_mask": _like("qformer_input_ids", 1),
     "input_ids": _input_ids,
@@ -948,6 +975,10 @@ def make_labels(request: Request, made: Mapping[str, Tensor]) -> dict[str, Tenso
         found["codebook_pixel_values"] = _picture(request, "codebook_pixel_values", request.batch)
     if "mlm_labels" in parameters and "input_ids" in made:
         found["mlm_labels"] = made["input_ids"].clone()
+    if "matched_label" in parameters:
+        found["matched_label"] = request.integers("matched_label", 0, 2, request.batch)
+    if "ans" in parameters:
+        found["ans"] = request.integers("ans", 0, int(_first(request.config, "num_qa_labels")), request.batch)
     if "itm_labels" in parameters:
         found["itm_labels"] = torch.ones(request.batch, dtype=torch.long)
     length = made["input_ids"].shape[-1] if "input_ids" in made else 1
@@ -998,11 +1029,29 @@ def judges_tokens(cls: type[Any]) -> bool:
     return cls.__name__.endswith("ForPreTraining") and "input_ids" in parameters(cls) and not cls._tied_weights_keys
 
 
+def _labels_of_regions(request: Request, made: Mapping[str, Tensor], classes: int) -> Tensor:
+    """Returns labels of classes that read text with the regions of a picture (LXMERT, VisualBERT)."""
+    name, batch = request.cls.__name__, request.batch
+    answers = _first(request.config, "num_qa_labels")
+    if name.endswith("ForQuestionAnswering") and isinstance(answers, int):
+        return request.integers("labels", 0, answers, batch)
+    if name.endswith("ForQuestionAnswering"):  # how well each answer fits
+        return torch.softmax(request.noise("labels", batch, classes), -1)
+    if name.endswith("ForRegionToPhraseAlignment"):
+        return torch.softmax(request.noise("labels", batch, REGIONS, REGIONS), -1)
+    if name.endswith("ForVisualReasoning"):
+        return request.integers("labels", 0, classes, batch)
+    length = made["input_ids"].shape[-1] + (REGIONS if "visual_embeds" in made else 0)
+    return tokens(request, "labels", batch, length)
+
+
 def _labels(request: Request, made: Mapping[str, Tensor]) -> Tensor | None:
     """Returns what goes under `labels`: classes, tokens, a map of classes, or a transcript."""
     name, batch, classes = request.cls.__name__, request.batch, int(getattr(request.config, "num_labels", None) or 2)
     if name.endswith("ForMultipleChoice"):
         return request.integers("labels", 0, CHOICES, batch)
+    if "visual_feats" in made or "visual_embeds" in made:
+        return _labels_of_regions(request, made, classes)
     if name.endswith("ForCTC"):
         return tokens(request, "labels", batch, 3)
     if name.endswith("SpadeELForTokenClassification"):

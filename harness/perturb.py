@@ -37,6 +37,8 @@ def perturbed(cell: Cell, inputs: dict[str, Tensor], name: str) -> dict[str, Ten
         after = torch.zeros_like(value)  # all are words: a picture's place cannot move without the picture
     elif name == "attention_mask" and value.shape == inputs.get("input_ids", value[:0]).shape:
         after = _word_dropped(cell, inputs["input_ids"], value)
+    elif name == "pixel_attention_mask":
+        after = _dropped(value, sound=True)  # one pixel dropped is less than a patch
     elif name.endswith("mask") or value.dtype is torch.bool or name == "bool_masked_pos":
         after = _dropped(value, sound="input_ids" not in inputs and name == "attention_mask")
     elif name == "bbox":

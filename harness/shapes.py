@@ -88,6 +88,8 @@ def documented_shapes(
     tokens = _tokens(inputs, decoder=True)
     if hasattr(config, "num_image_with_embedding") and "pixel_values" in inputs:
         tokens = None  # the features of the picture stand before the words (GIT)
+    if "visual_embeds" in inputs:
+        tokens = None  # the regions stand behind the words (VisualBERT)
     if class_name.endswith("ForMultipleChoice") and "input_ids" in inputs:
         shapes["logits"] = (batch, int(inputs["input_ids"].shape[1]))
     elif class_name.endswith("ForNextSentencePrediction"):

@@ -25,7 +25,7 @@ from harness.generation import (
 )
 from harness.perturb import perturbed
 
-_VISUAL = ("pixel_values", "pixel_values_videos", "image_patches")
+_VISUAL = ("pixel_values", "pixel_values_videos", "image_patches", "visual_feats", "visual_embeds")
 _IMAGE_TOKEN = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
 
 
@@ -141,6 +141,25 @@ def test_image_moves_the_output(cell: Cell, primary: Tensor) -> None:
     for name in names:
         after = cell.primary(cell.forward(inputs=perturbed(cell, cell.inputs, name)))
         assert_moved("the main output", after, primary, f"when {name} is changed")
+
+
+def _no_video_apart(cell: Cell) -> str | None:
+    if not takes(cell, "pixel_values_videos"):
+        return "the class takes no videos"
+    if "pixel_values_videos" in cell.inputs or "image_grid_thw" not in cell.inputs:
+        return "the inputs hold a video, or no picture whose place it could take"
+    return None
+
+
+@check(level="consistent", unless=_no_video_apart)
+def test_a_video_in_place_of_the_image_moves_the_output(cell: Cell) -> None:
+    """Finds a video that is accepted and ignored, where videos and pictures stand on the same placeholders."""
+    names = {"pixel_values": "pixel_values_videos", "image_grid_thw": "video_grid_thw"}
+    inputs = {names.get(name, name): tensor for name, tensor in cell.inputs.items()}
+    inputs["mm_token_type_ids"] = 2 * cell.inputs["mm_token_type_ids"]  # 1 is a picture, 2 a video
+    before = cell.primary(cell.forward(inputs=inputs))
+    after = cell.primary(cell.forward(inputs=perturbed(cell, inputs, "pixel_values_videos")))
+    assert_moved("the main output", after, before, "when pixel_values_videos is changed")
 
 
 @check(level="consistent", core=True)
