@@ -259,16 +259,42 @@ def count_features(model: PreTrainedModel, modality: str, given: Mapping[str, to
       AssertionError: the model has no such method.
     """
     name = f"get_{modality}_features"
-    owner = next((part for part in model.modules() if hasattr(part, name)), None)
+    owners = [part for part in model.modules() if hasattr(part, name)]
+    owner = max(  # the outer ones may pass what they do not name on to the inner
+        owners,
+        default=None,
+        key=lambda part: len(given.keys() & inspect.signature(getattr(part, name)).parameters.keys()),
+    )
     queries = getattr(model.config, "num_query_tokens", None)
     if owner is None and isinstance(queries, int):
         return queries
+    needs_more = owner is None or not _required(getattr(owner, name)) <= given.keys()
+    if needs_more and (lengths := _formula_of_lengths(model, given)):
+        return lengths
     assert owner is not None, f"{type(model).__name__} has a placeholder for each {modality} and no {name}"
     method = getattr(owner, name)
     accepted = inspect.signature(method).parameters
     with torch.no_grad(), seeded(0):
         found = method(**{key: value for key, value in given.items() if key in accepted})
     return _count_rows(found) // batch
+
+
+def _required(method: Any) -> set[str]:
+    """Returns the names of the arguments that a method cannot do without."""
+    found = inspect.signature(method).parameters.values()
+    kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return {given.name for given in found if given.default is given.empty and given.kind not in kinds}
+
+
+def _formula_of_lengths(model: PreTrainedModel, given: Mapping[str, torch.Tensor]) -> int:
+    """Returns how many vectors a row's frames become by the model's own formula; 0 where it has none."""
+    name = "_get_feat_extract_output_lengths"
+    owner = next((part for part in model.modules() if hasattr(part, name)), None)
+    mask = given.get("feature_attention_mask", given.get("input_features_mask"))
+    if owner is None or mask is None:
+        return 0
+    lengths = getattr(owner, name)(mask.sum(-1))
+    return int((lengths[-1] if isinstance(lengths, tuple) else lengths)[0])
 
 
 def _count_rows(found: Any) -> int:
@@ -386,9 +412,12 @@ def fill_weights(model: nn.Module, seed: int) -> None:
                 parameter.copy_(_fresh_values(module, path, parameter, seed))
         if isinstance(module, nn.modules.batchnorm._NormBase):
             _perturb_statistics(module, prefix, seed)
-        codes = dict(module.named_buffers(recurse=False)).get("embed")
-        if codes is not None:  # the codebook of a quantiser: learned, but a buffer, and zero by default
-            codes.copy_(_noise(f"{prefix}.embed", codes.shape, seed))
+        for name, codes in module.named_buffers(recurse=False):
+            if name in (
+                "embed",
+                "embed_sum",
+            ):  # the codebook of a quantiser: learned, but a buffer, and zero by default
+                codes.copy_(_noise(f"{prefix}.embed", codes.shape, seed))
 
 
 def _noise(path: str, shape: torch.Size, seed: int) -> torch.Tensor:
@@ -417,7 +446,7 @@ def _fresh_values(module: nn.Module, path: str, old: torch.Tensor, seed: int) ->
     """Returns the new value of one parameter, chosen by what kind of parameter it is."""
     noise = _noise(path, old.shape, seed)
     name = path.rpartition(".")[2]
-    norm = "norm" in type(module).__name__.lower()
+    norm = any(word in type(module).__name__.lower() for word in ("norm", "snake"))  # a snake divides by its parameter
     if isinstance(module, nn.Embedding):
         value = noise * EMBEDDING_STD
         if module.padding_idx is not None:

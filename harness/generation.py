@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -359,18 +360,25 @@ def _encoder_side(name: str, stream: Stream) -> bool:
 
 
 def assert_cached_steps_match(
-    cell: Cell, inputs: dict[str, Tensor], chunks: list[int], stream: Stream = DECODER_ONLY
+    cell: Cell,
+    inputs: dict[str, Tensor],
+    chunks: list[int],
+    stream: Stream = DECODER_ONLY,
+    once: Sequence[str] = (),
 ) -> None:
     """Asserts that the logits of a run in pieces, each on the cache of those before, are those of one pass.
 
     Args:
       chunks: lengths of the pieces; together the whole sequence.
+      once: names of the inputs that only the first piece gets, such as the sound among its words.
     """
     full = logits_of(cell, inputs)
     padding = inputs[stream.mask] == 0 if stream.mask in inputs else torch.zeros_like(inputs[stream.tokens]).bool()
     past: Any = None
     start = 0
     for size in chunks:
+        if start:
+            inputs = {name: tensor for name, tensor in inputs.items() if name not in once}
         logits, past = step(cell, inputs, start, start + size, past, stream)
         hidden = padding[:, start : start + size, None]  # what padding computes is nobody's promise
         assert_close(

@@ -42,15 +42,27 @@ PROMPTS = 2
 POINTS = 3
 """Objects that a picture is searched for, and points that say of each where it is."""
 
-OPTIONS = ("batch", "sequence_length", "decoder_sequence_length", "image_size", "samples", "frames", "video_frames")
-"""Keys of a declaration's `inputs` that set a size: rows, tokens, pixels a side, samples, frames of sound or video."""
+OPTIONS = (
+    "batch",
+    "sequence_length",
+    "decoder_sequence_length",
+    "image_size",
+    "samples",
+    "frames",
+    "video_frames",
+    "heard",
+)
+"""Keys of a declaration's `inputs` that set a size: rows, tokens, pixels a side, samples, frames of sound or video.
 
-KINDS = ("tokens", "mask", "zeros", "noise", "integers", "boxes")
+`heard` is how many frames or samples the mask over the sound leaves, by default all.
+"""
+
+KINDS = ("tokens", "mask", "flags", "zeros", "noise", "integers", "boxes")
 """Values of `kind` where a declaration describes one tensor: `{"kind": "integers", "shape": ["batch", 4], "high": 9}`.
 
-`tokens` are ordinary words, `mask` is ones, `noise` is standard normal, `integers` are from `low` (0) up to `high`,
-`boxes` are (left, top, right, bottom) of 0 to 1000. A shape may name `batch` and `sequence`. A tensor given as null is
-left out.
+`tokens` are ordinary words, `mask` is ones, `flags` are true, `noise` is standard normal, `integers` are from `low` (0)
+up to `high`, `boxes` are (left, top, right, bottom) of 0 to 1000. A shape may name `batch` and `sequence`. A tensor
+given as null is left out.
 """
 
 Features = Callable[[str, dict[str, Tensor]], int]
@@ -182,6 +194,8 @@ def _declared(request: Request, name: str, where: str) -> Tensor | None:
     kind = described["kind"]
     if kind == "tokens":
         return tokens(request, name, *shape)
+    if kind == "flags":
+        return torch.ones(shape, dtype=torch.bool)
     if kind == "boxes":
         return boxes(request, name, *shape)
     if kind == "integers":
@@ -723,10 +737,9 @@ def _time_axis(request: Request) -> int:
     )
 
 
-def _input_features(request: Request, made: dict[str, Tensor]) -> Tensor:
-    """A spectrogram: (batch, bins, frames) or (batch, frames, bins)."""
-    bins = _first(
-        request.config,
+def _spectrum(request: Request) -> int:
+    """Returns how many bins a spectrogram has."""
+    names = (
         "input_feat_per_channel",
         "num_mel_bins",
         "n_mels",
@@ -734,7 +747,13 @@ def _input_features(request: Request, made: dict[str, Tensor]) -> Tensor:
         "feat_dim",
         "input_dim",
     )
-    bins = int(bins if isinstance(bins, int) else 80)
+    bins = _first(request.config, *names)
+    return int(bins if isinstance(bins, int) else 80)
+
+
+def _input_features(request: Request, made: dict[str, Tensor]) -> Tensor:
+    """A spectrogram: (batch, bins, frames) or (batch, frames, bins)."""
+    bins = _spectrum(request)
     if _time_axis(request) == 2:
         frames = 2 * int(_first(request.config, "max_source_positions"))
         return request.noise("input_features", request.batch, bins, request.size("frames", frames))
@@ -748,12 +767,29 @@ def _input_features(request: Request, made: dict[str, Tensor]) -> Tensor:
     )
 
 
+def _heard(request: Request, rows: int, length: int) -> Tensor:
+    """Returns a mask over sound (rows, length) that leaves what is heard of it."""
+    mask = torch.zeros(rows, length, dtype=torch.long)
+    mask[:, : request.size("heard", length)] = 1
+    return mask
+
+
 def _features_mask(request: Request, made: dict[str, Tensor]) -> Tensor | None:
     """Ones along the frames of a spectrogram."""
     frames = made.get("input_features")
     if frames is None or frames.dim() != 3:
         return None
-    return torch.ones(frames.shape[0], frames.shape[_time_axis(request)], dtype=torch.long)
+    bins = _spectrum(request)
+    axis = 2 if frames.shape[1] == bins and frames.shape[2] != bins else _time_axis(request)
+    return _heard(request, frames.shape[0], frames.shape[axis])
+
+
+def _padding_mask(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """Ones along the samples, where the model takes words or a batch of sounds beside them."""
+    sound = made.get("input_values")
+    if sound is None or "input_ids" not in request.parameters:
+        return None  # a codec alone cuts what it gives by the mask's length
+    return _heard(request, sound.shape[0], sound.shape[-1])
 
 
 def _input_values(request: Request, made: dict[str, Tensor]) -> Tensor:
@@ -772,8 +808,10 @@ def _input_values(request: Request, made: dict[str, Tensor]) -> Tensor:
     return request.noise("input_values", request.batch, samples)
 
 
-def _sound_frames(request: Request) -> int:
-    """Returns how many frames the configured convolutions make of the samples."""
+def _sound_frames(request: Request, made: Mapping[str, Tensor]) -> int:
+    """Returns how many frames the configured convolutions make of the samples; those of a spectrogram stay."""
+    if "input_features" in made:
+        return int(made["input_features"].shape[_time_axis(request)])
     frames = request.size("samples", SAMPLES)
     for kernel, stride in zip(
         _first(request.config, "conv_kernel"), _first(request.config, "conv_stride"), strict=True
@@ -896,6 +934,8 @@ MAKERS: dict[str, Maker] = {
     "input_features": _input_features,
     "input_values": _input_values,
     "input_features_mask": _features_mask,
+    "feature_attention_mask": _features_mask,
+    "padding_mask": _padding_mask,
     "image_sizes": _image_sizes,
     "hidden_states": _tower_input,
     "image_grid_thw": _grid_of("pixel_values"),
@@ -1071,7 +1111,7 @@ def _labels(request: Request, made: Mapping[str, Tensor]) -> Tensor | None:
         return request.integers("labels", 0, 2, *made["input_ids"].shape)
     if name.endswith("ForAudioFrameClassification"):
         return torch.nn.functional.one_hot(
-            request.integers("labels", 0, classes, batch, _sound_frames(request)), classes
+            request.integers("labels", 0, classes, batch, _sound_frames(request, made)), classes
         )
     if "Classification" in name or name.endswith(("NextSentencePrediction", "XVector")):
         return request.integers("labels", 0, classes, batch)

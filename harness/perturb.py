@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.generation import plain_positions, vocabulary, with_token
+from harness.inputs import placeholder
 
 if TYPE_CHECKING:
     from harness.cell import Cell
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 # Inputs that say how another input is laid out. A change of one contradicts the other, so they cannot be
 # changed alone; that the layout is right shows in the other checks of the category.
 STRUCTURAL = frozenset({"image_sizes", "image_grid_thw", "video_grid_thw", "spatial_shapes", "position_ids"})
+
+SOUND_MASKS = ("input_features_mask", "feature_attention_mask", "padding_mask", "input_values_mask")
+"""Masks over the frames or samples of sound, where `attention_mask` is over the words."""
+
+
+def is_structural(cell: Cell, name: str) -> bool:
+    """Returns whether an input says how another one is laid out; a mask over sound counts its placeholders."""
+    return name in STRUCTURAL or (name in SOUND_MASKS and placeholder(cell.config, "audio") is not None)
 
 
 def perturbed(cell: Cell, inputs: dict[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -40,7 +49,7 @@ def perturbed(cell: Cell, inputs: dict[str, Tensor], name: str) -> dict[str, Ten
     elif name == "pixel_attention_mask":
         after = _dropped(value, sound=True)  # one pixel dropped is less than a patch
     elif name.endswith("mask") or value.dtype is torch.bool or name == "bool_masked_pos":
-        after = _dropped(value, sound="input_ids" not in inputs and name == "attention_mask")
+        after = _dropped(value, sound=name in SOUND_MASKS or ("input_ids" not in inputs and name == "attention_mask"))
     elif name == "bbox":
         after = _moved_boxes(value)
     elif name == "token_type_ids":

@@ -470,7 +470,11 @@ def _layer_lists(node: Node) -> dict[str, Any]:
         ):
             found[name] = node.new[name][: node.layers]
         elif meaning == "layer_index" and isinstance(value, (list, tuple)):
-            found[name] = list(dict.fromkeys(node.new[name]))
+            distinct = list(dict.fromkeys(node.new[name]))
+            spread = len(distinct) < len(set(value)) <= node.layers  # as many layers as were named, each once
+            found[name] = (
+                [(place + 1) * node.layers // len(value) - 1 for place in range(len(value))] if spread else distinct
+            )
     return found
 
 

@@ -1,12 +1,14 @@
 """Checks of audio models: every part of the sound counts, lengths follow their formula, decoders are causal.
 
-Three kinds are told apart by what `forward` takes: classifiers of frames (CTC), encoder-decoders, and models
-composed of parts that only generate (no forward of their own).
+Kinds are told apart by what `forward` takes: classifiers of frames (CTC), encoder-decoders, language models that read
+sound among the words, codecs (they encode and decode), and models composed of parts that only generate (no forward of
+their own).
 """
 
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any
 
 import pytest
@@ -19,7 +21,19 @@ from harness.build import is_container, parts
 from harness.cell import Cell
 from harness.checking import check
 from harness.compare import EFFECT, assert_close, assert_finite, assert_moved, magnitude
-from harness.generation import DECODER_SIDE, IGNORED, cross_entropy, logits_of, takes
+from harness.generation import (
+    DECODER_ONLY,
+    DECODER_SIDE,
+    IGNORED,
+    Stream,
+    cross_entropy,
+    logits_of,
+    parameters_of,
+    partly_ignored,
+    takes,
+)
+from harness.inputs import nodes, placeholder
+from harness.perturb import SOUND_MASKS
 
 _PARTS = 8  # the sound is examined in so many parts of equal length
 _SOUND = ("input_values", "input_features")
@@ -37,12 +51,36 @@ def _sound(cell: Cell) -> str | None:
 
 
 def _time_axis(cell: Cell) -> int:
-    """Returns the axis of the sound that is time: (batch, mel, time) in Whisper, (batch, time, mel) else."""
+    """Returns the axis of the sound that is time: the last of samples, and of (batch, mel, time) as Whisper reads."""
     name = _sound(cell)
     assert name is not None
     shape = cell.inputs[name].shape
-    bins = getattr(cell.config, "num_mel_bins", None)
-    return 2 if name == "input_features" and len(shape) == 3 and shape[1] == bins and shape[2] != bins else 1
+    bins = {getattr(node, "num_mel_bins", None) for node in nodes(cell.config)}
+    if name == "input_values" and shape[-1] not in bins:
+        return len(shape) - 1
+    return 2 if len(shape) == 3 and shape[1] in bins and shape[2] not in bins else 1
+
+
+def _sound_mask(cell: Cell) -> str | None:
+    """Returns the name of the mask over the sound; None where there is none."""
+    found = next((name for name in SOUND_MASKS if name in parameters_of(cell.model_class)), None)
+    if found is None and "input_ids" not in cell.inputs and "attention_mask" in parameters_of(cell.model_class):
+        return "attention_mask"
+    return found
+
+
+def _stream(cell: Cell) -> Stream | None:
+    """Returns the tokens that the model writes after the sound; None where it writes none, or not token by token."""
+    if "decoder_cache" in parameters_of(cell.model_class):
+        return None
+    if takes(cell, "decoder_input_ids"):
+        return DECODER_SIDE
+    reads_both = "input_ids" in cell.inputs and _sound(cell) is not None
+    return DECODER_ONLY if reads_both and cell.model_class.can_generate() else None
+
+
+def _reads_among_words(cell: Cell) -> bool:
+    return _stream(cell) is DECODER_ONLY and placeholder(cell.config, "audio") is not None
 
 
 def _no_sound(cell: Cell) -> str | None:
@@ -50,7 +88,22 @@ def _no_sound(cell: Cell) -> str | None:
 
 
 def _no_decoder(cell: Cell) -> str | None:
-    return None if takes(cell, "decoder_input_ids") else "the class has no decoder"
+    if "decoder_cache" in parameters_of(cell.model_class):
+        return "a transducer: its predictor is recurrent over the labels, without attention, masks or a cache of keys"
+    return None if _stream(cell) is not None else "the class has no decoder"
+
+
+def _no_text_stream(cell: Cell) -> str | None:
+    return None if _stream(cell) is DECODER_ONLY else "the class reads no text of its own beside the sound"
+
+
+def _no_placeholders(cell: Cell) -> str | None:
+    return None if _reads_among_words(cell) else "no placeholders of sound stand among words"
+
+
+def _no_codec(cell: Cell) -> str | None:
+    has = all(hasattr(cell.model_class, name) for name in ("encode", "decode"))
+    return None if has and _sound(cell) == "input_values" else "the class is no codec: it has no encode and decode"
 
 
 def _no_ctc(cell: Cell) -> str | None:
@@ -67,8 +120,10 @@ def _no_length_formula(cell: Cell) -> str | None:
 def _padding_is_not_masked(cell: Cell) -> str | None:
     if _no_sound(cell) is not None:
         return _no_sound(cell)
-    if not takes(cell, "attention_mask"):
-        return "forward takes no attention_mask"
+    if _sound_mask(cell) is None:
+        return "forward takes no mask over the sound"
+    if _no_codec(cell) is None:
+        return "a codec cuts what it gives to the mask's length, frames beside one another are heard together"
     return None
 
 
@@ -85,7 +140,7 @@ def _parts(cell: Cell) -> dict[str, PreTrainedModel]:
 def decoder_inputs(cell: Cell) -> dict[str, Tensor]:
     """The cell's inputs with an explicit decoder side."""
     given = dict(cell.inputs)
-    if "decoder_input_ids" not in given:
+    if "decoder_input_ids" not in given and _stream(cell) is DECODER_SIDE:
         given["decoder_input_ids"] = cell.make_inputs(labels=True)["labels"]
     return given
 
@@ -95,22 +150,45 @@ def test_every_part_of_the_sound_moves_the_output(cell: Cell) -> None:
     """Finds parts of the sound that are never read: a wrong stride, frames cut off, a mask that hides them."""
     name = _sound(cell)
     assert name is not None
-    sound = cell.inputs[name].clone().requires_grad_()
-    primary = cell.primary(cell.model(**{**cell.inputs, name: sound}))
-    weights = torch.randn(primary.shape, generator=torch.Generator().manual_seed(3)).to(primary)
-    (gradient,) = torch.autograd.grad((primary * weights).sum(), sound)
-    assert_finite(f"gradient of {name}", gradient)
-    gradient = gradient.abs().movedim(_time_axis(cell), 1)
-    size = gradient.shape[1] // _PARTS
-    largest = magnitude(gradient)
-    for row in range(gradient.shape[0]):
-        for part in range(_PARTS):
-            piece = gradient[row, part * size : (part + 1) * size]
-            share = magnitude(piece) / max(largest, 1e-12)
+    shares = _gradient_shares(cell, name) or _effect_shares(cell, name)
+    size = cell.inputs[name].shape[_time_axis(cell)] // _PARTS
+    for row, parts_of_row in enumerate(shares):
+        for part, share in enumerate(parts_of_row):
             assert share > EFFECT, (
                 f"output of row {row} does not depend on {name} {part * size} to {(part + 1) * size - 1}: "
-                f"their largest gradient is {share:.3g} of the sound's"
+                f"its effect there is {share:.3g} of the whole sound's"
             )
+
+
+def _gradient_shares(cell: Cell, name: str) -> list[list[float]]:
+    """Returns the largest gradient of each part of each row as a share of the sound's; nothing behind a quantiser."""
+    sound = cell.inputs[name].clone().requires_grad_()
+    primary = cell.primary(cell.model(**{**cell.inputs, name: sound}))
+    if not primary.requires_grad:
+        return []
+    weights = torch.randn(primary.shape, generator=torch.Generator().manual_seed(3)).to(primary)
+    (gradient,) = torch.autograd.grad((primary * weights).sum(), sound, allow_unused=True)
+    if gradient is None:  # the choice of a code passes no gradient
+        return []
+    assert_finite(f"gradient of {name}", gradient)
+    gradient = gradient.abs().movedim(_time_axis(cell), 1)
+    largest = max(magnitude(gradient), 1e-12)
+    size = gradient.shape[1] // _PARTS
+    return [[magnitude(row[part * size : (part + 1) * size]) / largest for part in range(_PARTS)] for row in gradient]
+
+
+def _effect_shares(cell: Cell, name: str) -> list[list[float]]:
+    """Returns how far other, louder sound in each part moves each row's output, as a share of its magnitude."""
+    sound, axis = cell.inputs[name], _time_axis(cell)
+    size = sound.shape[axis] // _PARTS
+    before = cell.primary(cell.forward())
+    moved: list[Tensor] = []
+    for part in range(_PARTS):
+        changed = sound.clone()
+        changed.narrow(axis, part * size, size).copy_(4 * sound.narrow(axis, part * size, size).flip(axis))
+        moved.append(cell.primary(cell.forward(inputs={**cell.inputs, name: changed})))
+    largest = max(magnitude(before), 1e-12)
+    return [[magnitude(after[row] - before[row]) / largest for after in moved] for row in range(before.shape[0])]
 
 
 @check(level="consistent", core=True, unless=_no_sound)
@@ -132,6 +210,9 @@ def test_padding_does_not_change_the_output(cell: Cell) -> None:
     frames across the sound's end, and there see padding by design. Where features are normalised by layer they end with
     the sound, so that there the padded sound must also give what the sound alone gives.
     """
+    if _reads_among_words(cell):
+        _assert_unheard_frames_ignored(cell)
+        return
     model, exact = _takes_padding(cell)
     name = _sound(cell)
     assert name is not None
@@ -146,7 +227,7 @@ def test_padding_does_not_change_the_output(cell: Cell) -> None:
     noise.narrow(axis, 0, count // 2).zero_()
     mask = torch.ones(sound.shape[0], length + count, dtype=torch.long, device=sound.device)
     mask[:, length:] = 0
-    padded = {**cell.inputs, "attention_mask": mask}
+    padded = {**cell.inputs, _sound_mask(cell) or "": mask}
     alone = cell.primary(cell.forward(model=model))
     before = cell.primary(cell.forward(model=model, inputs={**padded, name: torch.cat([sound, silence], dim=axis)}))
     after = cell.primary(cell.forward(model=model, inputs={**padded, name: torch.cat([sound, noise], dim=axis)}))
@@ -158,19 +239,39 @@ def test_padding_does_not_change_the_output(cell: Cell) -> None:
         assert_close("the main output", before[:, :kept], alone, cell.tolerance, when)
 
 
+def _assert_unheard_frames_ignored(cell: Cell) -> None:
+    """Asserts that frames which the mask leaves out move nothing, where placeholders among words stand for the rest."""
+    name, axis = _sound(cell), _time_axis(cell)
+    assert name is not None
+    length = cell.inputs[name].shape[axis]
+    kept = cell.make_inputs(heard=length // 2)
+    assert kept["input_ids"].shape[1] < cell.inputs["input_ids"].shape[1], (
+        f"{kept['input_ids'].shape[1]} tokens for {length // 2} frames of sound and no more for {length}"
+    )
+    noisy = kept[name].clone()
+    tail = noisy.narrow(axis, length * 3 // 4, length - length * 3 // 4)
+    tail.add_(torch.randn(tail.shape, generator=torch.Generator().manual_seed(5)).to(tail))
+    before = cell.primary(cell.forward(inputs=kept))
+    after = cell.primary(cell.forward(inputs={**kept, name: noisy}))
+    when = f"when masked sound behind step {length * 3 // 4} is changed"
+    assert_close("the main output", after, before, cell.tolerance, when)
+
+
 def _takes_padding(cell: Cell) -> tuple[PreTrainedModel, bool]:
     """Returns the model to give padded sound to, and whether its features end with the sound.
 
     With `feat_extract_norm="group"`, the default, statistics run over the whole sound, padding included, and the
-    documentation says to give such a model no attention mask. That of large checkpoints, `layer`, supports one.
+    documentation says to give such a model no attention mask. That of large checkpoints, `layer`, supports one. The
+    convolution in each layer of a conformer reaches across the sound's end.
     """
     if not hasattr(cell.config, "feat_extract_norm"):
         return cell.model, False
+    exact = not hasattr(cell.config, "conv_depthwise_kernel_size")
     if cell.config.feat_extract_norm == "layer":
-        return cell.model, True
+        return cell.model, exact
     config = copy.deepcopy(cell.config)
     config.feat_extract_norm = "layer"
-    return cell.fresh_model(config), True
+    return cell.fresh_model(config), exact
 
 
 @check(level="consistent", core=True, unless=_no_length_formula)
@@ -224,14 +325,16 @@ def test_ctc_loss_is_that_of_the_logits(cell: Cell, primary: Tensor) -> None:
 @check(level="consistent", core=True, unless=_no_decoder)
 def test_decoder_causality(cell: Cell, decoder_inputs: dict[str, Tensor]) -> None:
     """Finds a causal mask that is missing or off by one in the decoder: a later token moves earlier logits."""
-    generation.assert_causal(cell, decoder_inputs, DECODER_SIDE)
+    generation.assert_causal(cell, decoder_inputs, _stream(cell) or DECODER_SIDE)
 
 
 @check(level="consistent", core=True, unless=_no_decoder)
 def test_cached_steps_match_one_pass(cell: Cell, decoder_inputs: dict[str, Tensor]) -> None:
     """Finds a cache that is stale, off by one, or mixes up self and cross attention, token by token."""
-    length = decoder_inputs["decoder_input_ids"].shape[1]
-    generation.assert_cached_steps_match(cell, decoder_inputs, [length - 2, 1, 1], DECODER_SIDE)
+    stream = _stream(cell) or DECODER_SIDE
+    length = decoder_inputs[stream.tokens].shape[1]
+    once = (*_SOUND, *SOUND_MASKS) if stream is DECODER_ONLY else ()
+    generation.assert_cached_steps_match(cell, decoder_inputs, [length - 2, 1, 1], stream, once=once)
 
 
 @check(level="consistent", core=True, unless=_no_decoder)
@@ -241,21 +344,29 @@ def test_cross_attention_is_used(cell: Cell, decoder_inputs: dict[str, Tensor]) 
     assert name is not None
     before = logits_of(cell, decoder_inputs)
     after = logits_of(cell, {**decoder_inputs, name: decoder_inputs[name].flip(0)})
-    assert_moved("logits of the first decoder token", after[:, 0], before[:, 0], "when another row's sound is heard")
+    place, which = (-1, "last") if _stream(cell) is DECODER_ONLY else (0, "first")
+    assert_moved(
+        f"logits of the {which} decoder token", after[:, place], before[:, place], "when another row's sound is heard"
+    )
 
 
 @check(level="consistent", core=True, unless=_no_decoder)
 def test_cached_and_uncached_greedy_generation_agree(cell: Cell, decoder_inputs: dict[str, Tensor]) -> None:
     """Finds generate taking other logits or tokens with the cache than without."""
     prompt = {name: tensor for name, tensor in decoder_inputs.items() if not name.startswith("decoder_")}
-    cached = generation.generate(cell, prompt, use_cache=True)
-    uncached = generation.generate(cell, prompt, use_cache=False)
+    token = placeholder(cell.config, "audio")
+    words = {"suppress_tokens": [token]} if _reads_among_words(cell) else {}  # a written placeholder wants sound
+    cached = generation.generate(cell, prompt, use_cache=True, **words)
+    uncached = generation.generate(cell, prompt, use_cache=False, **words)
     generation.assert_generations_agree(cell, cached, uncached)
 
 
 @check(level="consistent", core=True, unless=_no_decoder)
 def test_labels_are_shifted_into_decoder_inputs(cell: Cell, decoder_inputs: dict[str, Tensor]) -> None:
     """Finds labels shifted wrongly on their way into the decoder, a wrong start token, or -100 read as a token."""
+    if _stream(cell) is DECODER_ONLY:
+        _assert_next_token_loss(cell)
+        return
     labels = decoder_inputs["decoder_input_ids"].clone()
     labels[:, -1] = IGNORED
     base = {name: tensor for name, tensor in decoder_inputs.items() if not name.startswith("decoder_")}
@@ -272,6 +383,56 @@ def test_labels_are_shifted_into_decoder_inputs(cell: Cell, decoder_inputs: dict
         cell.tolerance,
         "against the cross entropy of the logits at the labels",
     )
+
+
+def _assert_next_token_loss(cell: Cell) -> None:
+    labels = partly_ignored(cell.inputs["input_ids"])
+    outputs = cell.forward(inputs={**cell.inputs, "labels": labels})
+    expected = cross_entropy(cell.primary(outputs)[:, :-1], labels[:, 1:])
+    when = "against the cross entropy of logits[:, :-1] at labels[:, 1:]"
+    assert_close("loss", generation.loss_of(cell, outputs), expected, cell.tolerance, when)
+
+
+@check(level="consistent", core=True, unless=_no_text_stream)
+def test_left_padding_does_not_change_logits(cell: Cell) -> None:
+    """Finds left padding that is attended to, or that moves sound or positions: prompts of a batch differ in length."""
+    generation.assert_padding_ignored(cell, cell.inputs, side="left")
+
+
+@check(level="consistent", core=True, unless=_no_placeholders)
+def test_placeholders_must_match_the_sound(cell: Cell) -> None:
+    """Finds features of sound that are dropped or shifted without a word when the text has too few places for them."""
+    tokens = cell.inputs["input_ids"].clone()
+    token = placeholder(cell.config, "audio")
+    for row in range(tokens.shape[0]):
+        first = int((tokens[row] == token).nonzero()[0])
+        tokens[row, first] = generation.other_token(cell, int(token or 0))
+    try:
+        cell.forward(inputs={**cell.inputs, "input_ids": tokens})
+    except Exception:
+        return
+    raise AssertionError("one placeholder of sound too few in each row is accepted without an error")
+
+
+@check(level="consistent", core=True, unless=_no_codec)
+def test_codes_decode_to_what_forward_gives(cell: Cell, primary: Tensor) -> None:
+    """Finds a forward that is not its own encoder and decoder in a row: other codes, scales or lengths between them."""
+    given = {name: value for name, value in cell.inputs.items() if name in _arguments(cell.model.encode)}
+    with torch.no_grad():
+        encoded = cell.model.encode(**given)
+        wanted = _arguments(cell.model.decode)
+        codes = {name: value for name, value in encoded.items() if name in wanted and value is not None}
+        assert codes, f"encode gives {', '.join(encoded)}, decode takes {', '.join(wanted)}"
+        decoded = cell.primary(cell.model.decode(**codes))
+    length = min(decoded.shape[-1], primary.shape[-1])
+    assert primary.shape[-1] > decoded.shape[-1] // 2, f"{primary.shape[-1]} samples of {decoded.shape[-1]} decoded"
+    assert_close(
+        "sound", primary[..., :length], decoded[..., :length], cell.tolerance, "against encode and decode in a row"
+    )
+
+
+def _arguments(method: Any) -> list[str]:
+    return list(inspect.signature(method).parameters)
 
 
 def _causal_parts(cell: Cell) -> dict[str, PreTrainedModel]:

@@ -33,7 +33,7 @@ from harness.compare import (
 )
 from harness.generation import loss_of, parameters_of
 from harness.inputs import judges_tokens, takes_labels
-from harness.perturb import STRUCTURAL, perturbed
+from harness.perturb import is_structural, perturbed
 from harness.reference import difference
 from harness.reporter import HarnessFault
 from harness.shapes import batch_size, disagreement, documented_shapes, documents_loss
@@ -557,7 +557,7 @@ def test_every_input_moves_the_output(cell: Cell, outputs: dict[str, Tensor]) ->
     moving: list[str] = []
     still: list[str] = []
     for name in cell.inputs:
-        if name in STRUCTURAL:
+        if is_structural(cell, name):
             continue
         inputs = perturbed(cell, cell.inputs, name)
         after = cell.tensors(cell.forward(inputs=inputs))

@@ -38,6 +38,8 @@ MODELS = {
     "wav2vec2": ("audio", "wav2vec2", "wav2vec2", "Wav2Vec2ForCTC"),
     "speech_to_text": ("audio", "speech_to_text", "speech_to_text", "Speech2TextForConditionalGeneration"),
     "bark": ("audio", "bark", "bark", "BarkModel"),
+    "audioflamingo3": ("audio", "audioflamingo3", "audioflamingo3", "AudioFlamingo3ForConditionalGeneration"),
+    "encodec": ("audio", "encodec", "encodec", "EncodecModel"),
     "patchtst": ("time_series", "patchtst", "patchtst", "PatchTSTForPrediction"),
     "time_series_transformer": (
         "time_series",

@@ -306,6 +306,11 @@ def _no_cross_attention(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
 
+def _accepts_any_number_of_frames(self: Any, input_ids: Any, inputs_embeds: Any, audio_features: Any) -> Any:
+    mask = (input_ids == self.config.audio_token_id).unsqueeze(-1)
+    return mask.expand_as(inputs_embeds)
+
+
 AUDIO: dict[str, tuple[str, str, Break, str, bool]] = {
     "end of the sound cut": (
         "wav2vec2",
@@ -389,6 +394,69 @@ AUDIO: dict[str, tuple[str, str, Break, str, bool]] = {
         "labels_are_shifted_into_decoder_inputs",
         attribute(module_of(), "shift_tokens_right", lambda ids, *rest: ids.clamp(min=0)),
         "labels shifted by hand",
+        False,
+    ),
+    "frames of sound not read, behind a quantiser": (
+        "encodec",
+        "every_part_of_the_sound_moves_the_output",
+        _given("input_values", lambda x: torch.cat([0 * x[..., :1600], x[..., 1600:]], dim=-1)),
+        "output of row 0 does not depend on input_values 0 to 799",
+        False,
+    ),
+    "text without causal mask": (
+        "audioflamingo3",
+        "decoder_causality",
+        attribute(module_of(LANGUAGE), "create_causal_mask", replacing(_everything_visible)),
+        "when the later token",
+        False,
+    ),
+    "stale cache behind the sound": (
+        "audioflamingo3",
+        "cached_steps_match_one_pass",
+        _STALE_CACHE,
+        "when read from a cache of",
+        False,
+    ),
+    "sound leads nowhere": (
+        "audioflamingo3",
+        "cross_attention_is_used",
+        output_of("model.multi_modal_projector", torch.zeros_like),
+        "logits of the last decoder token",
+        False,
+    ),
+    "labels of the text shifted twice": (
+        "audioflamingo3",
+        "labels_are_shifted_into_decoder_inputs",
+        _given("labels", lambda x: x.roll(-1, dims=1)),
+        "loss differs",
+        False,
+    ),
+    "masked frames heard": (
+        "audioflamingo3",
+        "padding_does_not_change_the_output",
+        attribute(module_of("model.audio_tower"), "create_bidirectional_mask", lambda **given: None),
+        "when masked sound behind step",
+        False,
+    ),
+    "left padding attended to": (
+        "audioflamingo3",
+        "left_padding_does_not_change_logits",
+        attribute(module_of(LANGUAGE), "create_causal_mask", replacing(_no_mask)),
+        "on the left",
+        False,
+    ),
+    "any number of placeholders of sound": (
+        "audioflamingo3",
+        "placeholders_must_match_the_sound",
+        attribute(lambda cell: type(cell.model.model), "get_placeholder_mask", _accepts_any_number_of_frames),
+        "one placeholder of sound too few",
+        False,
+    ),
+    "forward louder than its decoder": (
+        "encodec",
+        "codes_decode_to_what_forward_gives",
+        field("audio_values", lambda x: 1.1 * x),
+        "sound differs",
         False,
     ),
     "part without causal mask": (
