@@ -409,7 +409,7 @@ def test_placeholders_must_match_the_sound(cell: Cell) -> None:
         tokens[row, first] = generation.other_token(cell, int(token or 0))
     try:
         cell.forward(inputs={**cell.inputs, "input_ids": tokens})
-    except Exception:
+    except (ValueError, RuntimeError):
         return
     raise AssertionError("one placeholder of sound too few in each row is accepted without an error")
 
