@@ -60,6 +60,7 @@ class Cell:
       tolerance: how far results that should agree may differ on this backend.
       gradient_share: share of the trainable parameters' elements that a gradient reached; set by a check.
       moving_inputs: the inputs whose change moved the output; set by a check.
+      outcomes: of the checks so far, by id; set by the plugin.
       observed: what each output came to, by `Class.output`: see `harness.reference`.
     """
 
@@ -69,6 +70,7 @@ class Cell:
         self.gradient_share = 0.0
         self.moving_inputs: tuple[str, ...] = ()
         self.observed: dict[str, dict[str, Any]] = {}
+        self.outcomes: dict[str, str] = {}
         self._exercised: list[str] = []
         self._counting: dict[type[Any], PreTrainedModel] = {}
         self._loaded_before = loaded_folders()

@@ -230,6 +230,7 @@ class CheckPlugin:
         if outcome == "failed":
             self._failed.setdefault(mark.level, name)
         self.results.append(result)
+        self._cell.outcomes[name] = outcome
         self._reporter.finished(result)
 
 

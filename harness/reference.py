@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,7 @@ class Reference:
       inputs: dtype and shape of each input.
       moving_inputs: the inputs whose change moved the output.
       classes: the public model classes that ran.
+      checks: the checks that passed; one that no longer applies is a capability lost.
       values: by `Class.output` what `summary` says.
     """
 
@@ -57,6 +58,7 @@ class Reference:
     inputs: Mapping[str, str]
     moving_inputs: tuple[str, ...]
     classes: tuple[str, ...]
+    checks: tuple[str, ...]
     values: Mapping[str, Mapping[str, Any]]
 
 
@@ -78,7 +80,8 @@ def load(path: Path, label: str, environment: str) -> Reference:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data.pop("version") != VERSION:
             raise BadReference(f"{file}: not of version {VERSION}; {mend}")
-        found = Reference(**{**data, "moving_inputs": tuple(data["moving_inputs"]), "classes": tuple(data["classes"])})
+        lists = {name: tuple(data[name]) for name in ("moving_inputs", "classes", "checks")}
+        found = Reference(**{**data, **lists})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, BadReference):
             raise
@@ -88,9 +91,9 @@ def load(path: Path, label: str, environment: str) -> Reference:
     return found
 
 
-def to_json(environment: str, facts: ModelFacts, values: Mapping[str, Mapping[str, Any]]) -> str:
+def to_json(environment: str, facts: ModelFacts, checks: Sequence[str], values: Mapping[str, Mapping[str, Any]]) -> str:
     """Returns the text of a reference file with what a run observed: one line a value, for the sake of diffs."""
-    data = {"version": VERSION, "environment": environment, **dataclasses.asdict(facts)}
+    data = {"version": VERSION, "environment": environment, "checks": list(checks), **dataclasses.asdict(facts)}
     lines = [f" {json.dumps(key)}: {json.dumps(data[key])}," for key in sorted(data)]
     rows = [f"  {json.dumps(name)}: {json.dumps(values[name], sort_keys=True)}" for name in sorted(values)]
     return "\n".join(["{", *lines, ' "values": {', ",\n".join(rows), " }", "}", ""])

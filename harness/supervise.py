@@ -177,7 +177,8 @@ def _observed(spec: Spec, verdict: verdicts.Verdict, record: RunRecord) -> str:
     """Returns what a person may record as the reference, or why not: only a run that went well is worth repeating."""
     if verdict.status not in verdicts.GREEN and verdict.failed_check != references.CHECK:
         return json.dumps({"refused": f"{verdict.label} is {verdict.status}: {verdict.reason}"}) + "\n"
-    return references.to_json(spec.environment, record.facts, record.observed)
+    passed = [check.id for check in record.checks if check.outcome == "passed" and check.level != "reference"]
+    return references.to_json(spec.environment, record.facts, passed, record.observed)
 
 
 def _timings(records: Sequence[RunRecord]) -> str:

@@ -637,6 +637,10 @@ def test_outputs_match_the_reference(cell: Cell) -> None:
     ):
         lost = [name for name in before if name not in now]
         assert not lost, f"{lost[0]} no longer {what}, as it did when the reference was recorded\n{mend}"
+    for name in recorded.checks:
+        assert cell.outcomes.get(name) != "not_applicable", (
+            f"{name} no longer applies; it passed when the reference was recorded\n{mend}"
+        )
     assert facts.gradient_share >= recorded.gradient_share - 1e-3, (
         f"gradients reach {facts.gradient_share:.1%} of the parameters, recorded are {recorded.gradient_share:.1%}"
         f"\n{mend}"

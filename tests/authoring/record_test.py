@@ -19,7 +19,9 @@ def observation(tmp_path: Path, **values: dict[str, Any]) -> Path:
     """Writes an observation of the model as a run would."""
     facts = ModelFacts(parameters=7, gradient_share=1.0, inputs={"input_ids": "int64[2, 3]"}, classes=("LlamaModel",))
     path = tmp_path / "cpu.observed.json"
-    path.write_text(reference.to_json("transformers-5.23", facts, values or {"LlamaModel.logits": VALUE}))
+    path.write_text(
+        reference.to_json("transformers-5.23", facts, ["common::deterministic"], values or {"LlamaModel.logits": VALUE})
+    )
     return path
 
 

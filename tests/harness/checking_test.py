@@ -48,6 +48,8 @@ class Recorder:
 class FakeCell:
     """What the made-up checks look at."""
 
+    outcomes: ClassVar[dict[str, str]] = {}
+
     class spec:
         label = "//models/decoder/made_up:cpu"
         not_applicable: ClassVar[dict[str, str]] = {}

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import sys
 import types
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from harness import cell as cell_module
+from harness import reference
 from harness.cell import Cell
 from harness.checking import _MARK
 from harness.checks.core import CORE
+from harness.reference import Reference
 from harness.shapes import documents_loss
-from harness.spec import CATEGORIES
-from harness.verdict import reached_level
+from harness.spec import CATEGORIES, Spec
+from harness.verdict import CheckResult, ModelFacts, reached_level
 from tests.harness.broken import (
     Break,
     assert_caught,
@@ -351,6 +356,90 @@ def test_undeclared_slice_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.message.startswith("the run loaded made_up of transformers/models")
 
 
+class _Listener:
+    """A reporter that keeps all it hears of one run."""
+
+    def __init__(self) -> None:
+        self.results: dict[str, CheckResult] = {}
+        self.model = ModelFacts()
+        self.values: dict[str, Any] = {}
+
+    def planned(self, checks: object) -> None: ...
+    def started(self, check_id: str) -> None: ...
+    def done(self) -> None: ...
+
+    def finished(self, result: CheckResult) -> None:
+        self.results[result.id] = result
+
+    def facts(self, facts: ModelFacts) -> None:
+        self.model = facts
+
+    def observed(self, values: Mapping[str, Any]) -> None:
+        self.values = dict(values)
+
+
+def _run(spec: Spec) -> _Listener:
+    """Runs the whole cell of `spec`."""
+    listener = _Listener()
+    cell_module.run(spec, listener)
+    return listener
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """The reference of llama, as a run records it."""
+    spec, path = spec_of("llama"), tmp_path_factory.mktemp("recorded") / "reference.json"
+    run = _run(spec)
+    assert run.results[reference.CHECK].outcome == "not_applicable"
+    passed = [name for name, result in run.results.items() if result.outcome == "passed"]
+    path.write_text(reference.to_json(spec.environment, run.model, passed, run.values))
+    return reference.load(path, spec.label, spec.environment)
+
+
+def test_a_sound_model_matches_its_reference(recorded: Reference) -> None:
+    run = _run(dataclasses.replace(spec_of("llama"), reference=recorded))
+    assert run.results[reference.CHECK].outcome == "passed"
+
+
+def test_a_changed_model_that_agrees_with_itself_is_caught(
+    recorded: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+    forward = LlamaRMSNorm.forward
+    monkeypatch.setattr(LlamaRMSNorm, "forward", lambda self, states: 1.01 * forward(self, states))
+    run = _run(dataclasses.replace(spec_of("llama"), reference=recorded))
+    failed = [result for result in run.results.values() if result.outcome == "failed"]
+    assert [result.id for result in failed] == [reference.CHECK]
+    assert failed[0].message.startswith("LlamaForCausalLM.")
+    assert "if that is meant: bazel run //:record -- llama" in failed[0].message
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"parameters": 1}, "parameters, recorded are 1"),
+        ({"inputs": {}}, "inputs are {'input_ids'"),
+        ({"moving_inputs": ("pixel_values",)}, "pixel_values no longer moves the output"),
+        ({"classes": ("LlamaGone",)}, "LlamaGone no longer runs"),
+        ({"gradient_share": 1.5}, "recorded are 150.0%"),
+        ({"values": {"LlamaModel.gone": {"shape": []}}}, "LlamaModel.gone is no longer an output"),
+    ],
+)
+def test_what_the_reference_had_and_a_run_has_not_is_caught(
+    recorded: Reference, changes: dict[str, Any], says: str
+) -> None:
+    run = _run(dataclasses.replace(spec_of("llama"), reference=dataclasses.replace(recorded, **changes)))
+    assert run.results[reference.CHECK].outcome == "failed"
+    assert says in run.results[reference.CHECK].message
+
+
+def test_a_check_that_no_longer_applies_is_caught(recorded: Reference) -> None:
+    exempt = {"decoder::causality": "it is said to be bidirectional"}
+    run = _run(dataclasses.replace(spec_of("llama"), reference=recorded, not_applicable=exempt))
+    assert run.results[reference.CHECK].message.startswith("decoder::causality no longer applies; it passed")
+
+
 def _marked(module: str) -> dict[str, Any]:
     found = importlib.import_module(f"harness.checks.{module}")
     return {
@@ -369,15 +458,14 @@ def test_core_checks_are_those_marked_core(category: str) -> None:
 
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_level_needs_every_core_check(category: str) -> None:
-    from harness.verdict import CheckResult
-
     results = [
         CheckResult(id=name, level=level, core=True, outcome="passed")
         for level, names in CORE[category].items()
         for name in names
     ]
-    assert reached_level(results, CORE[category]) == "consistent"
-    assert reached_level(results[:-1], CORE[category]) == "forward"
+    assert reached_level(results, CORE[category]) == "reference"
+    assert reached_level(results[:-1], CORE[category]) == "consistent"
+    assert reached_level(results[:-2], CORE[category]) == "forward"
 
 
 def test_a_bare_model_whose_output_has_no_loss_owes_none() -> None:
@@ -388,5 +476,6 @@ def test_a_bare_model_whose_output_has_no_loss_owes_none() -> None:
 
 
 def test_every_check_of_common_has_a_broken_model() -> None:
-    broken = {check for _, check, *_ in CASES.values()} | {"loads_only_declared_slices"}
+    apart = {"loads_only_declared_slices", "outputs_match_the_reference"}
+    broken = {check for _, check, *_ in CASES.values()} | apart
     assert broken == {name.partition("::")[2] for name in _marked("common")}

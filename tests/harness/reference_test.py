@@ -15,7 +15,8 @@ LABEL = "//models/decoder/llama:cpu"
 
 def text(environment: str = "transformers-5.23") -> str:
     """Returns a reference file of one value."""
-    return reference.to_json(environment, ModelFacts(parameters=3), {"M.logits": reference.summary(torch.ones(2, 3))})
+    values = {"M.logits": reference.summary(torch.ones(2, 3))}
+    return reference.to_json(environment, ModelFacts(parameters=3), ["common::deterministic"], values)
 
 
 def test_a_tensor_equals_itself_within_rounding() -> None:

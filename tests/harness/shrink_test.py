@@ -54,7 +54,7 @@ def test_rotary_sections_left_to_the_model_fill_what_the_head_turns() -> None:
 
 def test_layers_that_override_a_field_still_do() -> None:
     full = TextConfig()
-    places = [place for place, kind in enumerate(full.layer_types) if kind == "full_attention"]
+    places = [place for place, kind in enumerate(full.layer_types or []) if kind == "full_attention"]
     wide = {place: {"intermediate_size": 2 * full.intermediate_size} for place in places}
     tiny = shrink.shrink(TextConfig(per_layer_config=wide))
     widths = {
