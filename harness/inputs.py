@@ -656,14 +656,31 @@ def _condition(request: Request, made: dict[str, Tensor]) -> Tensor | None:
 
 
 def _masked_patches(request: Request, made: dict[str, Tensor]) -> Tensor | None:
-    """Masks a random half of the patches where that is what the class learns from."""
+    """Masks a random half of each row's patches where that is what the class learns from."""
     if not request.cls.__name__.endswith(("ForMaskedImageModeling", "ForPreTraining")):
         return None
     patch = getattr(_vision(request.config), "patch_size", None)
     if patch is None:
         return None
     (height, width), step = _side(request), patch if isinstance(patch, int) else patch[0]
-    return request.noise("bool_masked_pos", request.batch, (height // step) * (width // step)) > 0
+    count = (height // step) * (width // step)
+    tubes = _node(request.config, "num_frames", "tubelet_size")
+    if tubes is not None:
+        count *= int(tubes.num_frames) // int(tubes.tubelet_size)
+    return request.noise("bool_masked_pos", request.batch, count).argsort(dim=1) < count // 2
+
+
+def _prompt_depth(request: Request, made: dict[str, Tensor]) -> Tensor:
+    """A coarse map of distances (batch, 1, height, width), a quarter as fine as the picture."""
+    height, width = _side(request)
+    return request.noise("prompt_depth", request.batch, 1, height // 4, width // 4).abs()
+
+
+def _masking_noise(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """What decides which patches are masked (batch, patches): drawn anew in each call where it is not given."""
+    single = getattr(request.config, "mask_ratio", None) and not hasattr(request.config, "masked_unit_size")
+    count = shrink.patch_count(_vision(request.config)) if single else 0
+    return torch.rand(request.batch, count, generator=request.generator("noise")) if count else None
 
 
 def _image_positions(request: Request, made: dict[str, Tensor]) -> Tensor | None:
@@ -682,12 +699,6 @@ def _scaled(request: Request, corners: Tensor) -> Tensor:
     return corners * torch.tensor([width, height] * (corners.shape[-1] // 2), dtype=torch.float32)
 
 
-def _corners(request: Request, name: str, *shape: int) -> Tensor:
-    """Returns boxes (…, 4) as left, top, right, bottom of 0 to 1."""
-    places = torch.rand((*shape, 4), generator=request.generator(name))
-    return torch.cat([places[..., :2] * 0.5, 0.5 + places[..., 2:] * 0.5], dim=-1)
-
-
 def _input_points(request: Request, made: dict[str, Tensor]) -> Tensor:
     """Points in pixels (batch, prompts, points, 2): each prompt asks for an object of its own."""
     places = torch.rand((request.batch, PROMPTS, POINTS, 2), generator=request.generator("input_points"))
@@ -700,27 +711,20 @@ def _input_labels(request: Request, made: dict[str, Tensor]) -> Tensor | None:
 
 
 def _input_boxes(request: Request, made: dict[str, Tensor]) -> Tensor | None:
-    """Boxes (batch, prompts, 4): corners in pixels beside points, else centre and size as shares of the picture."""
-    if "input_points" in made:
-        return _scaled(request, _corners(request, "input_boxes", request.batch, PROMPTS))
-    if "input_boxes_labels" not in request.parameters:
+    """Boxes in pixels (batch, prompts, 4) as left, top, right, bottom, one for each prompt that has points."""
+    if "input_points" not in made:
         return None
-    boxes = _corners(request, "input_boxes", request.batch, PROMPTS)
-    return torch.cat([(boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]], dim=-1)
-
-
-def _box_labels(request: Request, made: dict[str, Tensor]) -> Tensor | None:
-    """Whether a box holds an example of the object (1) or of what it is not (0)."""
-    return torch.tensor([1, 0]).repeat(request.batch, 1) if "input_boxes" in made else None
+    places = torch.rand((request.batch, PROMPTS, 4), generator=request.generator("input_boxes"))
+    return _scaled(request, torch.cat([places[..., :2] * 0.5, 0.5 + places[..., 2:] * 0.5], dim=-1))
 
 
 def _input_masks(request: Request, made: dict[str, Tensor]) -> Tensor | None:
     """A coarse mask (batch, 1, height, width) to start from, four places for each of the picture's features."""
-    side = _first(request.config, "image_embedding_size")
-    if side is None or "input_points" not in made:
+    prompts = _node(request.config, "mask_input_channels", "image_size", "patch_size")
+    if prompts is None or "input_points" not in made:
         return None
-    sides = [side, side] if isinstance(side, int) else list(side)
-    return request.noise("input_masks", request.batch, 1, *(4 * int(value) for value in sides))
+    side = 4 * (int(prompts.image_size) // int(prompts.patch_size))
+    return request.noise("input_masks", request.batch, 1, side, side)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -944,6 +948,8 @@ MAKERS: dict[str, Maker] = {
     "pixel_mask": _pixel_mask,
     "pixel_attention_mask": _pixel_attention_mask,
     "bool_masked_pos": _masked_patches,
+    "noise": _masking_noise,
+    "prompt_depth": _prompt_depth,
     "states": _trajectory("states", "state_dim"),
     "actions": _trajectory("actions", "act_dim"),
     "returns_to_go": _trajectory("returns_to_go"),
@@ -951,7 +957,6 @@ MAKERS: dict[str, Maker] = {
     "input_points": _input_points,
     "input_labels": _input_labels,
     "input_boxes": _input_boxes,
-    "input_boxes_labels": _box_labels,
     "input_masks": _input_masks,
     "visual_feats": _regions("visual_feats", "visual_feat_dim"),
     "visual_pos": _regions("visual_pos", "visual_pos_dim"),

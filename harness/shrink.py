@@ -191,7 +191,7 @@ MEANINGS: tuple[tuple[str, str], ...] = (
     # How often something repeats.
     ("period", r".*(_interval|_period|_sparse_step|_every_n_layers|_window_pattern|_frequency)|hybrid_layer_.*"),
     ("offset", r".*_layer_offset|first_k_dense_replace|num_dense_layers|first_num_dense.*|.*_start_index"),
-    ("stages", r"depths|.*_depths|layers_per_stage|num_blocks|num_block_repeats"),
+    ("stages", r"blocks_per_stage|depths|.*_depths|layers_per_stage|num_blocks|num_block_repeats"),
     (
         "layer_list",
         r"(mlp_|mtp_)?layer_types|attention_layers|.*layers_block_type|indexer_types|hybrid_override_pattern",
@@ -224,6 +224,7 @@ MEANINGS: tuple[tuple[str, str], ...] = (
         "image_tokens",
         r"image_seq_len(gth)?|mm_tokens_per_image|num_image_tokens|image_token_num|num_patches|image_num_patches",
     ),
+    ("feature_sizes", r".*_feature_sizes"),
     ("block", r"block_size"),
     ("pinpoints", r".*grid_pinpoints|possible_resolutions"),
     ("window", r".*window(_size|_len|_size_.*)?|sliding_window|.*chunk_size|local_radius|window_.*"),
@@ -247,6 +248,7 @@ MEANINGS: tuple[tuple[str, str], ...] = (
     ("base_width", r"num_filters|base_channels|n_filters"),
     # All else that is a size is the width of something.
     ("width", r".*(size|dim|dims|width|channels|features|filters|units|rank|planes|sizes|hidden|hid|d_ssm)(_.*)?"),
+    ("width", r".*_channel_list"),
     ("width", r"d_.*|.*_embd|n_inner|.*dff|.*_ff|ffn|.*inner_dim|.*embed.*|.*_dims?|(num_)?filters|.*_channels_.*|dim"),
 )
 _COMPILED = tuple((meaning, re.compile(pattern)) for meaning, pattern in MEANINGS)
@@ -392,6 +394,8 @@ def _shrink_node(full: Any, declared: Mapping[str, Any], scale: Scale, at_least:
     """Returns the tiny twin of `full` and of all below it, with at least so many layers in each."""
     parts = dict(sub_configs(full))
     old = {name: value for name, value in field_values(full).items() if name not in parts}
+    if getattr(full, "_out_indices", None):  # what a backbone hands out is no field of some classes
+        old["_out_indices"] = full._out_indices
     layers = _layer_count(old, declared, at_least)
     depth = _depth(old)
     below = 2 if depth else layers  # where a configuration has no layers, what it numbers are those of its parts
@@ -410,7 +414,7 @@ def _shrink_node(full: Any, declared: Mapping[str, Any], scale: Scale, at_least:
     outputs = _outputs(node)
     if not fixed.keys() & {"out_indices", "out_features"}:
         node.new.update(outputs)
-    for from_parts in (_image_tokens, _tile_sizes, _open_placeholders, _start_token):
+    for from_parts in (_image_tokens, _feature_sizes, _tile_sizes, _open_placeholders, _start_token):
         node.new.update({name: value for name, value in from_parts(node, full, subs).items() if name not in fixed})
     return _rebuild(full, node, subs, fixed)
 
@@ -629,6 +633,23 @@ def _image_tokens(node: Node, full: Any, subs: Mapping[str, Any]) -> dict[str, A
     return {name: counts[0] for name in names if counts}
 
 
+def _feature_sizes(node: Node, full: Any, subs: Mapping[str, Any]) -> dict[str, Any]:
+    """Scales the heights and widths of a backbone's maps by what its picture, counted in patches, was scaled by."""
+    found: dict[str, Any] = {}
+    for name, value in node.old.items():
+        for sub_name, sub in subs.items():
+            old, new = (_patches_a_side(part) for part in (getattr(full, sub_name), sub))
+            if meaning_of(name) == "feature_sizes" and value and old and new:
+                found[name] = [[side * new // old for side in sides] for sides in value]
+    return found
+
+
+def _patches_a_side(config: Any) -> int:
+    """Returns the side of a picture in patches, or in pixels where there are no patches; 0 without pictures."""
+    image = next(_integers(getattr(config, "image_size", None)), 0)
+    return image // next(_integers(getattr(config, "patch_size", None)), 1)
+
+
 def _tile_sizes(node: Node, full: Any, subs: Mapping[str, Any]) -> dict[str, Any]:
     """Scales the sizes that a picture may be cut into tiles at by what the size of one tile was scaled by."""
     found: dict[str, Any] = {}
@@ -696,7 +717,9 @@ def _rebuild(full: Any, node: Node, subs: Mapping[str, Any], fixed: Mapping[str,
     cls = type(full)
     defaults = raw_defaults(cls)
     always = {
-        name for name in node.new if meaning_of(name) in ("layer_list", "layer_pairs", "image_tokens", "pinpoints")
+        name
+        for name in node.new
+        if meaning_of(name) in ("layer_list", "layer_pairs", "image_tokens", "pinpoints", "feature_sizes")
     }
     always |= {name for name in ("rope_parameters", "rope_scaling") if "mrope_section" in (node.new.get(name) or {})}
     given = {

@@ -39,9 +39,22 @@ def _rules(class_name: str, config: Any, parameters: Container[str]) -> dict[str
     if class_name.endswith("ForConditionalGeneration"):
         rules["*vision_*.head.*"] = "pools the tower's patches (SigLIP); what goes among the words are the patches"
     rules |= _behind_the_selected_layer(config)
+    rules |= _other_prompts(config)
     if any(hasattr(node, "index_topk") for node in nodes(config)):
         rules["*.indexer.*"] = "the indexer chooses the keys that attention reads; a choice passes no gradient"
     return rules
+
+
+def _other_prompts(config: Any) -> dict[str, str]:
+    """Returns the rules of models that look for what points, boxes and a coarse mask show (SAM)."""
+    if not hasattr(getattr(config, "mask_decoder_config", None), "num_multimask_outputs"):
+        return {}
+    return {
+        "*prompt_encoder.no_mask_embed.weight": "stands for a mask that is not given; the inputs hold one",
+        "*mask_decoder.output_hypernetworks_mlps.0.*": (
+            "makes the single mask that multimask_output=False asks for; by default forward returns the others"
+        ),
+    }
 
 
 def _behind_the_selected_layer(config: Any) -> dict[str, str]:
