@@ -183,7 +183,7 @@ def _check_keys(spec: Spec, cls: type[PreTrainedConfig], declared: Mapping[str, 
     models read from a configuration: some read what no class lists and only checkpoints say.
     """
     listed = [field.name for field in dataclasses.fields(cls)]
-    known = [*listed, *cls.attribute_map, *cls.sub_configs_defaults, "num_labels", "model_type"]
+    known = [*listed, *cls.attribute_map, *cls.sub_configs_defaults, "num_labels", "model_type", "pad_token_id"]
     if "_out_indices" in listed:
         known += ["out_indices", "out_features"]
     if all(key in known for key in declared):

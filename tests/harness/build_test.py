@@ -151,6 +151,11 @@ def test_key_that_only_the_models_read_is_a_field(tmp_path: Path) -> None:
         build.tiny_config(made_up.spec(config={"slpe": 5.0}))
 
 
+def test_every_configuration_takes_a_padding_token() -> None:
+    spec = made_up.spec(model_type="made_up_pair", config={"vision_config": {"pad_token_id": 0}})
+    assert build.tiny_config(spec).vision_config.pad_token_id == 0
+
+
 def test_abstract_classes_are_no_heads() -> None:
     names = [cls.__name__ for cls in build.model_classes(made_up.spec())]
     assert names == ["MadeUpForCausalLM", "MadeUpClassifier"]
