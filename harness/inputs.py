@@ -305,6 +305,9 @@ def _input_ids(request: Request, made: dict[str, Tensor]) -> Tensor:
         words = torch.cat(
             [words[..., :1], torch.tensor(run, dtype=torch.long).expand(*words.shape[:-1], -1), words[..., 1:]], dim=-1
         )
+    question = _first(request.config, "question_token_id")
+    if isinstance(question, int):  # stands for what is asked for
+        words[..., 1] = question
     if _ends(request):
         last = _end_token(request.config)
         if last is not None:
@@ -1037,6 +1040,8 @@ def make_labels(request: Request, made: Mapping[str, Tensor]) -> dict[str, Tenso
         found["subsequent_token_labels"] = _next_tokens(made["input_ids"])
     if "bbox_first_token_mask" in parameters:  # of the labels alone: which of them count
         found["bbox_first_token_mask"] = torch.ones_like(made["input_ids"], dtype=torch.bool)
+    if "question_positions" in parameters and request.cls.__name__.endswith("ForPreTraining"):
+        found["question_positions"] = torch.ones(request.batch, 1, dtype=torch.long)  # where `input_ids` has it
     for name in ("next_sentence_label", "sentence_order_label"):
         if name in parameters:
             found[name] = request.integers(name, 0, 2, request.batch)

@@ -149,3 +149,8 @@ def test_labels_that_link_tokens_name_the_next_one(words: Any) -> None:
 def test_a_negative_limit_of_positions_is_none(words: Any) -> None:
     words.max_position_embeddings = -1
     assert make(Words, words)["input_ids"].shape == (2, inputs.SEQUENCE)
+
+
+def test_a_question_stands_in_the_text(words: Any) -> None:
+    words.question_token_id = 7
+    assert make(Words, words)["input_ids"][:, 1].tolist() == [7, 7]
