@@ -526,7 +526,8 @@ def _pixel_values(request: Request, made: dict[str, Tensor]) -> Tensor:
         return _picture(request, "pixel_values", request.batch, request.size("video_frames", frames))
     if placeholder(request.config, "image") is None and placeholder(request.config, "video") is not None:
         return _picture(request, "pixel_values", request.batch, request.size("video_frames", VIDEO_FRAMES))
-    if "pixel_attention_mask" in request.parameters or _looks_across(request):  # several pictures a row
+    several = "pixel_attention_mask" in request.parameters or _first(request.config, "pixel_shuffle_factor") is not None
+    if several or _looks_across(request):  # several pictures a row
         return _picture(request, "pixel_values", request.batch, 1)
     return _picture(request, "pixel_values", request.batch)
 
@@ -548,6 +549,8 @@ def _pixel_attention_mask(request: Request, made: dict[str, Tensor]) -> Tensor |
     picture = made.get("pixel_values")
     if picture is None or picture.dim() != 5:
         return None
+    if "tile_fine_mask" in request.parameters:  # over whole tiles
+        return torch.ones(picture.shape[:2], dtype=torch.bool)
     return torch.ones(*picture.shape[:2], *picture.shape[-2:], dtype=torch.bool)
 
 
@@ -649,6 +652,15 @@ def _pixel_values_videos(request: Request, made: dict[str, Tensor]) -> Tensor | 
         return _patch_rows(request, "pixel_values_videos")
     frames = getattr(_vision(request.config), "num_frames", None) or VIDEO_FRAMES
     return _picture(request, "pixel_values_videos", request.batch, request.size("video_frames", int(frames)))
+
+
+def _high_resolution(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """The same pictures larger, for a tower of their own."""
+    tower = getattr(request.config, "high_res_vision_config", None)
+    side = getattr(tower, "image_size", None)
+    if not isinstance(side, int):
+        return None
+    return request.noise("high_res_pixel_values", request.batch, _channels(tower), side, side)
 
 
 def _condition(request: Request, made: dict[str, Tensor]) -> Tensor | None:
@@ -938,6 +950,7 @@ MAKERS: dict[str, Maker] = {
     "pixel_values": _pixel_values,
     "pixel_values_videos": _pixel_values_videos,
     "conditional_pixel_values": _condition,
+    "high_res_pixel_values": _high_resolution,
     "input_features": _input_features,
     "input_values": _input_values,
     "input_features_mask": _features_mask,

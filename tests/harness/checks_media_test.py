@@ -162,6 +162,13 @@ MULTIMODAL: dict[str, tuple[str, str, Break, str, bool]] = {
         "does not move when pixel_values is changed",
         False,
     ),
+    "video ignored": (
+        "glm_ocr",
+        "a_video_in_place_of_the_image_moves_the_output",
+        _given("pixel_values_videos", torch.zeros_like),
+        "when pixel_values_videos is changed",
+        False,
+    ),
     "text ignored": (
         "clip",
         "text_moves_the_output",
