@@ -186,6 +186,8 @@ def _check_keys(spec: Spec, cls: type[PreTrainedConfig], declared: Mapping[str, 
     known = [*listed, *cls.attribute_map, *cls.sub_configs_defaults, "num_labels", "model_type", "pad_token_id"]
     if "_out_indices" in listed:
         known += ["out_indices", "out_features"]
+    if {"encoder", "decoder"} <= cls.sub_configs_defaults.keys():  # a pair's own tokens come with its checkpoints
+        known += ["decoder_start_token_id", "pad_token_id"]
     if all(key in known for key in declared):
         return
     default = default_config(cls, {key: value for key, value in declared.items() if key in known})

@@ -181,7 +181,10 @@ def exchanged(inputs: dict[str, Tensor], first: int, second: int) -> dict[str, T
 
 
 def continued(inputs: dict[str, Tensor], tokens: Tensor) -> dict[str, Tensor]:
-    """Returns `inputs` with more tokens (batch, length): visible, and of type 0 in whatever runs along them."""
+    """Returns `inputs` with more tokens (batch, length): visible, and of type 0 in whatever runs along them.
+
+    Token types go on as the last one, as `generate` has it (`_update_model_kwargs_for_generation`).
+    """
     shape = inputs["input_ids"].shape
     more = tokens.shape[1] - shape[1]
     out = {**inputs, "input_ids": tokens}
@@ -191,6 +194,8 @@ def continued(inputs: dict[str, Tensor], tokens: Tensor) -> dict[str, Tensor]:
             added = kept.new_full(
                 (shape[0], max(0, more), *tensor.shape[2:]), int(name in ("attention_mask", "image_attention_mask"))
             )
+            if name == "token_type_ids":
+                added = tensor[:, -1:].expand(-1, max(0, more))
             out[name] = torch.cat([kept, added], dim=1)
     return out
 
@@ -238,7 +243,9 @@ def pad(
 
     out = {
         name: extend(tensor, 0)
-        if tensor.dim() >= 2 and tensor.shape[:2] == (batch, length) and not tensor.is_floating_point()
+        if tensor.dim() >= 2
+        and tensor.shape[:2] == (batch, length)
+        and (name == "bbox" or not tensor.is_floating_point())
         else tensor
         for name, tensor in inputs.items()
     }

@@ -57,12 +57,13 @@ OPTIONS = (
 `heard` is how many frames or samples the mask over the sound leaves, by default all.
 """
 
-KINDS = ("tokens", "mask", "flags", "zeros", "noise", "integers", "boxes")
+KINDS = ("tokens", "mask", "flags", "zeros", "segments", "noise", "integers", "boxes", "unit_boxes")
 """Values of `kind` where a declaration describes one tensor: `{"kind": "integers", "shape": ["batch", 4], "high": 9}`.
 
-`tokens` are ordinary words, `mask` is ones, `flags` are true, `noise` is standard normal, `integers` are from `low` (0)
-up to `high`, `boxes` are (left, top, right, bottom) of 0 to 1000. A shape may name `batch` and `sequence`. A tensor
-given as null is left out.
+`tokens` are ordinary words, `mask` is ones, `flags` are true, `segments` is zeros and then `last` ones, `noise` is
+standard normal, `integers` are from `low` (0) up to `high`, `boxes` are (left, top, right, bottom) of 0 to 1000,
+`unit_boxes` the same of 0 to 1. A shape may name `batch`, a multiple of it (`4*batch`), `sequence`, and `tokens`, which
+is `sequence` with all placeholders. A tensor given as null is left out.
 """
 
 Features = Callable[[str, dict[str, Tensor]], int]
@@ -155,13 +156,13 @@ def make(request: Request, where: str) -> dict[str, Tensor]:
     names = [name for name in request.parameters if name in MAKERS]
     for name in sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else -1):
         if name in request.options and not isinstance(request.options[name], int):
-            value = _declared(request, name, where)
+            value = _declared(request, name, where, made)
         else:
             value = MAKERS[name](request, made)
         if value is not None:
             made[name] = value
-    for name in request.options:
-        if name in request.parameters and name not in made and (value := _declared(request, name, where)) is not None:
+    for name in [name for name in request.options if name in request.parameters and name not in made]:
+        if (value := _declared(request, name, where, made)) is not None:
             made[name] = value
     if request.labels:
         made.update(make_labels(request, made))
@@ -180,7 +181,7 @@ def check_options(request: Request, where: str) -> None:
             )
 
 
-def _declared(request: Request, name: str, where: str) -> Tensor | None:
+def _declared(request: Request, name: str, where: str, made: Mapping[str, Tensor]) -> Tensor | None:
     """Returns the tensor that the declaration describes for one argument."""
     described = request.options[name]
     if described is None:
@@ -188,16 +189,24 @@ def _declared(request: Request, name: str, where: str) -> Tensor | None:
     if not isinstance(described, Mapping) or described.get("kind") not in KINDS:
         raise SpecError(f"{where}: inputs key {name!r} needs a `kind` of {', '.join(KINDS)}, or null to leave it out")
     named = {"batch": request.batch, "sequence": request.length}
-    shape = [named.get(size, size) for size in described.get("shape", ["batch", "sequence"])]
+    if "input_ids" in made:
+        named["tokens"] = made["input_ids"].shape[-1]
+    shape = [_declared_size(size, named) for size in described.get("shape", ["batch", "sequence"])]
     if described.get("shape", ["batch"])[:1] == ["batch"]:
         shape[:1] = _row_shape(request)
     kind = described["kind"]
+    if kind == "segments":
+        segments = torch.zeros(shape, dtype=torch.long)
+        segments[..., -described["last"] :] = 1
+        return segments
     if kind == "tokens":
         return tokens(request, name, *shape)
     if kind == "flags":
         return torch.ones(shape, dtype=torch.bool)
     if kind == "boxes":
         return boxes(request, name, *shape)
+    if kind == "unit_boxes":
+        return boxes(request, name, *shape) / 1000
     if kind == "integers":
         return request.integers(name, described.get("low", 0), described.get("high", 2), *shape)
     return (
@@ -205,6 +214,14 @@ def _declared(request: Request, name: str, where: str) -> Tensor | None:
         if kind != "noise"
         else request.noise(name, *shape)
     )
+
+
+def _declared_size(size: int | str, named: Mapping[str, int]) -> int:
+    """Returns the number that one entry of a declared shape stands for."""
+    if isinstance(size, int):
+        return size
+    times, _, name = size.rpartition("*")
+    return int(times or 1) * named[name]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -288,20 +305,15 @@ def _input_ids(request: Request, made: dict[str, Tensor]) -> Tensor:
     )
     words = tokens(request, "input_ids", *_row_shape(request), request.length + room)
     for modality, start, end in (
-        ("image", "vision_start", "vision_end"),
-        ("video", "vision_start", "vision_end"),
-        ("audio", "audio_start", "audio_end"),
+        ("image", ("vision_start", "boi"), ("vision_end", "eoi")),
+        ("video", ("vision_start",), ("vision_end",)),
+        ("audio", ("audio_start",), ("audio_end",)),
     ):
         token = placeholder(request.config, modality)
         if token is None or not _has_modality(request, modality, made):
             continue
         count = request.features(modality, made)
-        marks = [getattr(request.config, f"{mark}_token_id", None) for mark in (start, end)]
-        run = [
-            *(mark for mark in marks[:1] if isinstance(mark, int)),
-            *[token] * count,
-            *(mark for mark in marks[1:] if isinstance(mark, int)),
-        ]
+        run = [*_mark(request.config, start), *[token] * count, *_mark(request.config, end)]
         words = torch.cat(
             [words[..., :1], torch.tensor(run, dtype=torch.long).expand(*words.shape[:-1], -1), words[..., 1:]], dim=-1
         )
@@ -322,6 +334,12 @@ def _masked_words(request: Request, made: dict[str, Tensor]) -> Tensor | None:
     words = made["input_ids"].clone()
     words[..., 2::4] = tokens(request, "input_ids_masked", *words[..., 2::4].shape)
     return words
+
+
+def _mark(config: Any, names: tuple[str, ...]) -> list[int]:
+    """Returns the token that stands before or behind placeholders, where the configuration has one."""
+    fields = [f"{name}_token_{suffix}" for name in names for suffix in ("id", "index")]
+    return [token for field in fields if isinstance(token := getattr(config, field, None), int)][:1]
 
 
 def _codebooks(request: Request) -> int:
@@ -526,6 +544,9 @@ def _pixel_values(request: Request, made: dict[str, Tensor]) -> Tensor:
         return _picture(request, "pixel_values", request.batch, request.size("video_frames", frames))
     if placeholder(request.config, "image") is None and placeholder(request.config, "video") is not None:
         return _picture(request, "pixel_values", request.batch, request.size("video_frames", VIDEO_FRAMES))
+    images = getattr(request.config, "num_images", None)
+    if request.cls.__name__.endswith("ForImagesAndTextClassification") and isinstance(images, int):
+        return _picture(request, "pixel_values", request.batch, images)
     several = "pixel_attention_mask" in request.parameters or _first(request.config, "pixel_shuffle_factor") is not None
     if several or _looks_across(request):  # several pictures a row
         return _picture(request, "pixel_values", request.batch, 1)
@@ -638,7 +659,7 @@ def _tower_input(request: Request, made: dict[str, Tensor]) -> Tensor | None:
 def _pixel_mask(request: Request, made: dict[str, Tensor]) -> Tensor | None:
     picture = made.get("pixel_values")
     return (
-        torch.ones(picture.shape[0], *picture.shape[-2:], dtype=torch.long)
+        torch.ones(*picture.shape[:-3], *picture.shape[-2:], dtype=torch.long)
         if picture is not None and picture.dim() >= 4
         else None
     )
@@ -1136,6 +1157,8 @@ def _labels(request: Request, made: Mapping[str, Tensor]) -> Tensor | None:
         return torch.nn.functional.one_hot(
             request.integers("labels", 0, classes, batch, _sound_frames(request, made)), classes
         )
+    if name.endswith("ForQuestionAnswering") and not {"start_positions", "decoder_input_ids"} & set(request.parameters):
+        return request.integers("labels", 0, 2, batch, classes).float()  # how good each of the known answers is
     if "Classification" in name or name.endswith(("NextSentencePrediction", "XVector")):
         return request.integers("labels", 0, classes, batch)
     decoder = made.get("decoder_input_ids", made.get("input_ids"))

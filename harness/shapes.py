@@ -36,6 +36,8 @@ _LABELLED = ("ForSequenceClassification", "ForImageClassification", "ForAudioCla
 def batch_size(inputs: Mapping[str, Tensor]) -> int | None:
     """Returns the number of rows of a set of inputs; None where none of the usual inputs is there."""
     by_argument = {name.rpartition(".")[2]: tensor for name, tensor in inputs.items()}  # a container's are `part.name`
+    if "grid_thw" in by_argument:  # a tower's: rows of patches of all pictures
+        return None
     for name in _BATCHED:
         if name in by_argument and by_argument[name].dim():
             return int(by_argument[name].shape[0])

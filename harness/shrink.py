@@ -537,12 +537,11 @@ def _patch_strides(node: Node) -> dict[str, Any]:
 
 def _pixel_windows(node: Node) -> dict[str, Any]:
     """Makes a window that is measured in pixels (Qwen2.5-VL) hold one merged patch, of the four of a picture."""
-    patch: Any = node.old.get("patch_size")
-    merge: Any = node.old.get("spatial_merge_size")
-    window: Any = node.old.get("window_size")
-    if not (_is_integer(patch) and _is_integer(merge) and _is_integer(window)) or window % (patch * merge):
+    names = ("window_size", "patch_size", "spatial_merge_size")
+    window, patch, merge = (next(_integers(node.old.get(name)), 0) for name in names)
+    if not window or not patch * merge or window % (patch * merge):
         return {}
-    return {"window_size": node.new["patch_size"] * merge}
+    return {"window_size": next(_integers(node.new["patch_size"])) * merge}
 
 
 def _state_space_heads(node: Node) -> dict[str, Any]:

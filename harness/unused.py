@@ -36,7 +36,8 @@ def _rules(class_name: str, config: Any, parameters: Container[str]) -> dict[str
     rules["*fusion_stage.layers.0.residual_layer1.*"] = "the first fusion layer gets one map and no residual (DPT)"
     if "bool_masked_pos" not in parameters:
         rules["*mask_token"] = "replaces masked patches, and this class's forward takes no mask"
-    if class_name.endswith("ForConditionalGeneration"):
+    image_tokens = [getattr(config, name, None) for name in ("image_token_id", "image_token_index")]
+    if class_name.endswith("ForConditionalGeneration") or image_tokens != [None, None]:
         rules["*vision_*.head.*"] = "pools the tower's patches (SigLIP); what goes among the words are the patches"
     rules |= _behind_the_selected_layer(config)
     rules |= _other_prompts(config)
