@@ -10,7 +10,17 @@ from harness import generation
 from harness.cell import Cell
 from harness.checking import check
 from harness.compare import assert_close, assert_moved
-from harness.generation import DECODER_SIDE, IGNORED, cross_entropy, logits_of, loss_of, require
+from harness.generation import (
+    DECODER_ONLY,
+    DECODER_SIDE,
+    IGNORED,
+    Stream,
+    cross_entropy,
+    logits_of,
+    loss_of,
+    parameters_of,
+    require,
+)
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +35,13 @@ def _with_decoder(cell: Cell) -> dict[str, Tensor]:
     if "decoder_input_ids" not in given:
         given["decoder_input_ids"] = given["input_ids"].clone()
     return given
+
+
+def _encoder_side(cell: Cell) -> Stream:
+    """Returns the stream that the encoder reads: the row's text, or the documents that were found for it."""
+    if "context_input_ids" in parameters_of(cell.model_class):
+        return Stream("context_input_ids", "context_attention_mask", "context_position_ids")
+    return DECODER_ONLY
 
 
 # An encoder-decoder has a cache, generates, and takes masks for both sides and labels: that it lacks one is what a
@@ -50,12 +67,12 @@ def test_decoder_padding_does_not_change_logits(cell: Cell, inputs: dict[str, Te
 @check(level="consistent", core=True)
 def test_encoder_padding_does_not_change_logits(cell: Cell, inputs: dict[str, Tensor]) -> None:
     """Finds encoder padding that the encoder attends to, or the decoder's cross attention does."""
-    require(cell, "attention_mask")
+    side = _encoder_side(cell)
+    require(cell, side.mask)
     before = logits_of(cell, inputs)
-    padded = generation.pad(
-        cell, {name: inputs[name] for name in inputs if not name.startswith("decoder_")}, 3, side="right"
-    )
-    padded.pop("position_ids", None)
+    given = {name: inputs[name] for name in inputs if not name.startswith("decoder_")}
+    padded = generation.pad(cell, given, 3, side="right", stream=side)
+    padded.pop(side.positions, None)
     after = logits_of(cell, {**inputs, **padded})
     assert_close(
         "decoder logits", after, before, cell.tolerance, "when 3 tokens of padding are added behind the encoder's"
@@ -65,14 +82,15 @@ def test_encoder_padding_does_not_change_logits(cell: Cell, inputs: dict[str, Te
 @check(level="consistent", core=True)
 def test_encoder_attention_mask_is_respected(cell: Cell, inputs: dict[str, Tensor]) -> None:
     """Finds an encoder mask that is ignored by the encoder or by cross attention: a masked token moves the logits."""
-    require(cell, "attention_mask")
-    tokens = inputs["input_ids"]
+    side = _encoder_side(cell)
+    require(cell, side.mask)
+    tokens = inputs[side.tokens]
     index = generation.plain_positions(cell, tokens[0])[1]
-    mask = inputs.get("attention_mask", torch.ones_like(tokens)).clone()
+    mask = inputs.get(side.mask, torch.ones_like(tokens)).clone()
     mask[:, index] = 0
-    masked = {**inputs, "attention_mask": mask}
+    masked = {**inputs, side.mask: mask}
     before = logits_of(cell, masked)
-    after = logits_of(cell, {**masked, "input_ids": generation.with_token(cell, tokens, index)})
+    after = logits_of(cell, {**masked, side.tokens: generation.with_token(cell, tokens, index)})
     assert_close("decoder logits", after, before, cell.tolerance, f"when the masked encoder token {index} is changed")
     assert_moved("decoder logits", before, logits_of(cell, inputs), f"when encoder token {index} is masked")
 
@@ -81,10 +99,11 @@ def test_encoder_attention_mask_is_respected(cell: Cell, inputs: dict[str, Tenso
 def test_cross_attention_is_used(cell: Cell, inputs: dict[str, Tensor]) -> None:
     """Finds a decoder that does not look at the encoder, at any of its positions."""
     before = logits_of(cell, inputs)
-    tokens = inputs["input_ids"]
+    side = _encoder_side(cell)
+    tokens = inputs[side.tokens]
     plain = generation.plain_positions(cell, tokens[0])
     for index in sorted({plain[0], plain[-1]}):
-        after = logits_of(cell, {**inputs, "input_ids": generation.with_token(cell, tokens, index)})
+        after = logits_of(cell, {**inputs, side.tokens: generation.with_token(cell, tokens, index)})
         assert_moved(
             "logits of the first decoder token", after[:, 0], before[:, 0], f"when encoder token {index} is changed"
         )
@@ -93,15 +112,16 @@ def test_cross_attention_is_used(cell: Cell, inputs: dict[str, Tensor]) -> None:
 @check(level="consistent", core=True)
 def test_encoder_token_order_matters(cell: Cell, inputs: dict[str, Tensor]) -> None:
     """Finds positions dropped in the encoder: without them, swapping two of its tokens leaves the decoder alone."""
-    tokens = inputs["input_ids"].clone()
+    side = _encoder_side(cell)
+    tokens = inputs[side.tokens].clone()
     plain = generation.plain_positions(cell, tokens[0])
     first, second = plain[0], plain[-1]
     for row in range(tokens.shape[0]):
         tokens[row, first] = generation.other_token(cell, int(tokens[row, second]))
     swapped = tokens.clone()
     swapped[:, first], swapped[:, second] = tokens[:, second], tokens[:, first]
-    before = logits_of(cell, {**inputs, "input_ids": tokens})
-    after = logits_of(cell, {**inputs, "input_ids": swapped})
+    before = logits_of(cell, {**inputs, side.tokens: tokens})
+    after = logits_of(cell, {**inputs, side.tokens: swapped})
     assert_moved("decoder logits", after, before, f"when encoder tokens {first} and {second} change places")
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -610,3 +611,15 @@ def test_a_list_inside_the_layers_is_no_stack_of_layers() -> None:
     alike.layers = torch.nn.ModuleList([torch.nn.Sequential(adapters), torch.nn.Sequential(adapters)])
     assert text_layers(mixed) == {}
     assert list(text_layers(alike)) == ["layers"]
+
+
+def test_the_encoder_reads_the_documents_where_a_class_takes_them() -> None:
+    from transformers import BartForConditionalGeneration, RagTokenForGeneration
+
+    from harness.checks import encoder_decoder
+
+    sides = [
+        encoder_decoder._encoder_side(cast(Cell, SimpleNamespace(model_class=cls))).tokens
+        for cls in (BartForConditionalGeneration, RagTokenForGeneration)
+    ]
+    assert sides == ["input_ids", "context_input_ids"]
