@@ -63,7 +63,8 @@ KINDS = ("tokens", "mask", "flags", "zeros", "segments", "noise", "integers", "b
 `tokens` are ordinary words, `mask` is ones, `flags` are true, `segments` is zeros and then `last` ones, `noise` is
 standard normal, `integers` are from `low` (0) up to `high`, `boxes` are (left, top, right, bottom) of 0 to 1000,
 `unit_boxes` the same of 0 to 1. A shape may name `batch`, a multiple of it (`4*batch`), `sequence`, and `tokens`, which
-is `sequence` with all placeholders. A tensor given as null is left out.
+is `sequence` with all placeholders; a class that chooses among texts gets one for each choice behind the batch. A
+tensor given as null is left out.
 """
 
 Features = Callable[[str, dict[str, Tensor]], int]

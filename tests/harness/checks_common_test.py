@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import sys
 import types
@@ -33,6 +34,7 @@ from tests.harness.broken import (
     outputs_changed,
     replacing,
     run_check,
+    shared_cell,
     spec_of,
     without,
 )
@@ -345,6 +347,27 @@ CASES: dict[str, tuple[str, str, Break, str, bool]] = {
 def test_broken_model_is_caught(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, check, broken, says, own = CASES[case]
     assert_caught(model, f"common::{check}", broken, says, monkeypatch, own=own)
+
+
+def test_each_of_two_broken_heads_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = shared_cell("bert")
+    both(_head_ignores_labels, _head_gives_nan)(cell, monkeypatch)
+    result = run_check(cell, "common::heads_build_run_and_round_trip")
+    assert result.message.startswith("BertForQuestionAnswering: start_logits is nan")
+    assert "BertForTokenClassification fails too: takes labels and gives no loss" in result.message
+
+
+def test_a_constant_that_the_first_forward_makes_need_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = Cell(spec_of("bert"))
+    sound = type(cell.model).forward
+
+    @functools.wraps(sound)
+    def forward(self: Any, *args: Any, **given: Any) -> Any:
+        self.register_buffer("frames", torch.ones(2), persistent=False)
+        return sound(self, *args, **given)
+
+    monkeypatch.setattr(type(cell.model), "forward", forward)
+    assert run_check(cell, "common::save_and_load_round_trip").outcome == "passed"
 
 
 def test_undeclared_slice_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
