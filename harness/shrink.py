@@ -192,6 +192,7 @@ MEANINGS: tuple[tuple[str, str], ...] = (
     ("period", r".*(_interval|_period|_sparse_step|_every_n_layers|_window_pattern|_frequency)|hybrid_layer_.*"),
     ("offset", r".*_layer_offset|first_k_dense_replace|num_dense_layers|first_num_dense.*|.*_start_index"),
     ("stages", r"blocks_per_stage|depths|.*_depths|layers_per_stage|num_blocks|num_block_repeats"),
+    ("stage_lists", r"(block|stage)_configs"),
     (
         "layer_list",
         r"(mlp_|mtp_)?layer_types|attention_layers|.*layers_block_type|indexer_types|hybrid_override_pattern",
@@ -333,7 +334,8 @@ def _image(value: int, node: Node) -> int:
 
 def _staged(node: Node) -> bool:
     """Returns whether the model works in stages of falling resolution."""
-    return any(isinstance(value, (list, tuple)) for name, value in node.old.items() if meaning_of(name) == "stages")
+    stages = (value for name, value in node.old.items() if meaning_of(name) in ("stages", "stage_lists"))
+    return any(isinstance(value, (list, tuple)) for value in stages)
 
 
 def _window(value: int, node: Node) -> int:
