@@ -184,7 +184,7 @@ def _check_keys(spec: Spec, cls: type[PreTrainedConfig], declared: Mapping[str, 
     """
     listed = [field.name for field in dataclasses.fields(cls)]
     known = [*listed, *cls.attribute_map, *cls.sub_configs_defaults, "num_labels", "model_type", "pad_token_id"]
-    if "_out_indices" in listed:
+    if hasattr(cls, "set_output_features_output_indices"):
         known += ["out_indices", "out_features"]
     if {"encoder", "decoder"} <= cls.sub_configs_defaults.keys():  # a pair's own tokens come with its checkpoints
         known += ["decoder_start_token_id", "pad_token_id"]

@@ -192,7 +192,13 @@ class Cell:
             padding=padding,
         )
         made = inputs.make(request, self.spec.label)
-        return {name: self.runtime.place(tensor) for name, tensor in made.items()}
+        return {name: self._placed(value) for name, value in made.items()}
+
+    def _placed(self, value: Any) -> Any:
+        """Returns a tensor on the device, or the tensors in lists and dictionaries, as labels of objects are given."""
+        if isinstance(value, Mapping):
+            return {name: self._placed(item) for name, item in value.items()}
+        return [self._placed(item) for item in value] if isinstance(value, list) else self.runtime.place(value)
 
     def _features(self, cls: type[PreTrainedModel], batch: int) -> Features:
         """Returns what counts placeholders by asking a model of `cls` for the features."""

@@ -30,6 +30,9 @@ ENTITIES = 3
 REGIONS = 5
 """Regions of a picture, where a detector's features of them are given."""
 
+OBJECTS = 2
+"""Objects in the first picture of a batch, one less in the second."""
+
 SAMPLES = 6400
 """Samples of sound a row: 0.4 seconds at 16 kHz, 19 frames of a usual feature extractor."""
 
@@ -142,7 +145,7 @@ def takes_labels(cls: type[Any]) -> bool:
     )
 
 
-def make(request: Request, where: str) -> dict[str, Tensor]:
+def make(request: Request, where: str) -> dict[str, Any]:
     """Returns the inputs of one call of the class's `forward`, on the CPU, by argument name in the signature's order.
 
     Args:
@@ -153,7 +156,7 @@ def make(request: Request, where: str) -> dict[str, Tensor]:
       SpecError: a declared input is neither a size nor an argument of `forward`, or is not described rightly.
     """
     check_options(request, where)
-    made: dict[str, Tensor] = {}
+    made: dict[str, Any] = {}
     names = [name for name in request.parameters if name in MAKERS]
     for name in sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else -1):
         if name in request.options and not isinstance(request.options[name], int):
@@ -1043,9 +1046,9 @@ ORDER = tuple(MAKERS)
 # Labels, by the argument's name and what kind of head the class is.
 
 
-def make_labels(request: Request, made: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the labels that the class's `forward` takes, by argument name."""
-    found: dict[str, Tensor] = {}
+def make_labels(request: Request, made: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Returns the labels that the class's `forward` takes, by argument name: tensors, for objects lists of them."""
+    found: dict[str, Any] = {}
     parameters = request.parameters
     if "return_loss" in parameters and _default(request.cls, "return_loss") is not True:
         found["return_loss"] = torch.tensor(True)
@@ -1054,6 +1057,8 @@ def make_labels(request: Request, made: Mapping[str, Tensor]) -> dict[str, Tenso
         found["labels"] = labels
     if "past_values" in made:
         found.update(_series_labels(request, made))
+    if "mask_labels" in parameters:
+        found.update(_segment_labels(request, made))
     if "codebook_pixel_values" in parameters:  # the pictures whose codes are what masked patches are compared with
         found["codebook_pixel_values"] = _picture(request, "codebook_pixel_values", request.batch)
     if "mlm_labels" in parameters and "input_ids" in made:
@@ -1085,6 +1090,36 @@ def make_labels(request: Request, made: Mapping[str, Tensor]) -> dict[str, Tenso
             "entity_labels", 0, int(_first(request.config, "entity_vocab_size")), *made["entity_ids"].shape
         )
     return found
+
+
+def _classes(request: Request, name: str, row: int) -> Tensor:
+    """Returns the classes of the objects in one picture: rows differ in how many they hold."""
+    return request.integers(f"{name}.{row}", 0, int(request.config.num_labels), OBJECTS - row % OBJECTS)
+
+
+def _object_masks(request: Request, made: Mapping[str, Tensor], row: int, count: int) -> Tensor:
+    """Returns a mask of ones and zeros (objects, height, width) for each object of one picture."""
+    return (request.noise(f"masks.{row}", count, *made["pixel_values"].shape[-2:]) > 0).float()
+
+
+def _objects(request: Request, made: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Returns what each picture shows, as DETR takes it: classes, boxes as centre and size in 0 to 1, masks."""
+    found: list[dict[str, Tensor]] = []
+    for row in range(request.batch):
+        classes = _classes(request, "labels", row)
+        places = torch.rand((len(classes), 4), generator=request.generator(f"boxes.{row}"))
+        boxes = torch.cat([0.3 + 0.4 * places[:, :2], 0.1 + 0.4 * places[:, 2:]], dim=-1)
+        found.append({"class_labels": classes, "boxes": boxes})
+        if request.cls.__name__.endswith("ForSegmentation"):
+            found[-1]["masks"] = _object_masks(request, made, row, len(classes))
+    return found
+
+
+def _segment_labels(request: Request, made: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Returns what each picture shows, as MaskFormer takes it: a list of masks and one of their classes."""
+    classes = [_classes(request, "class_labels", row) for row in range(request.batch)]
+    masks = [_object_masks(request, made, row, len(held)) for row, held in enumerate(classes)]
+    return {"mask_labels": masks, "class_labels": classes}
 
 
 def _series_labels(request: Request, made: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -1130,8 +1165,8 @@ def _labels_of_regions(request: Request, made: Mapping[str, Tensor], classes: in
     return tokens(request, "labels", batch, length)
 
 
-def _labels(request: Request, made: Mapping[str, Tensor]) -> Tensor | None:
-    """Returns what goes under `labels`: classes, tokens, a map of classes, or a transcript."""
+def _labels(request: Request, made: Mapping[str, Tensor]) -> Any:
+    """Returns what goes under `labels`: classes, tokens, a map of classes, a transcript, or the objects of pictures."""
     name, batch, classes = request.cls.__name__, request.batch, int(getattr(request.config, "num_labels", None) or 2)
     if name.endswith("ForMultipleChoice"):
         return request.integers("labels", 0, CHOICES, batch)
@@ -1144,6 +1179,8 @@ def _labels(request: Request, made: Mapping[str, Tensor]) -> Tensor | None:
     if name.endswith(("ForTokenClassification", "ForEntitySpanClassification")):
         reference = "entity_ids" if "Span" in name else "input_ids"
         return request.integers("labels", 0, classes, *made[reference].shape)
+    if name.endswith(("ForObjectDetection", "ForSegmentation")):
+        return _objects(request, made)
     if name.endswith("DepthEstimation"):
         return request.noise("labels", batch, *_side(request)).abs() + 0.5
     if name.endswith("SemanticSegmentation"):

@@ -723,7 +723,7 @@ def _rebuild(full: Any, node: Node, subs: Mapping[str, Any], fixed: Mapping[str,
         if meaning_of(name) in ("layer_list", "layer_pairs", "image_tokens", "pinpoints", "feature_sizes")
     }
     always |= {name for name in ("rope_parameters", "rope_scaling") if "mrope_section" in (node.new.get(name) or {})}
-    given = {
+    given = _extras(full) | {
         name: value
         for name, value in node.new.items()
         if name in fixed
@@ -738,6 +738,12 @@ def _rebuild(full: Any, node: Node, subs: Mapping[str, Any], fixed: Mapping[str,
         if late and value is not None:
             given[name] = value
     return _construct(cls, given, subs)
+
+
+def _extras(full: Any) -> dict[str, Any]:
+    """Returns the switches that a configuration was given beyond its class's fields, as a model gives its backbone."""
+    usual = vars(type(full)())
+    return {name: value for name, value in vars(full).items() if isinstance(value, bool) and name not in usual}
 
 
 def _construct(cls: type[Any], values: Mapping[str, Any], subs: Mapping[str, Any]) -> Any:

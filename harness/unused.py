@@ -33,6 +33,7 @@ def _rules(class_name: str, config: Any, parameters: Container[str]) -> dict[str
     rules = {"*masked_spec_embed": "replaces masked time steps, which only training with SpecAugment has"}
     if class_name.endswith(("ForMaskedLM", "ForTokenClassification")):
         rules["*.pooler.*"] = "the base model is built with its pooler, and this head reads the tokens alone"
+    rules["*denoising_class_embed.weight"] = "makes the noised queries that only training has (DINO)"
     rules["*fusion_stage.layers.0.residual_layer1.*"] = "the first fusion layer gets one map and no residual (DPT)"
     if "bool_masked_pos" not in parameters:
         rules["*mask_token"] = "replaces masked patches, and this class's forward takes no mask"

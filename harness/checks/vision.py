@@ -51,11 +51,12 @@ def _no_class_labels(cell: Cell) -> str | None:
 
 
 def _no_stages(cell: Cell) -> str | None:
-    return (
-        None
-        if _states(cell) is not None
-        else "the config states neither depths nor num_hidden_layers for its hidden states"
-    )
+    if _states(cell) is None:
+        return "the config states neither depths nor num_hidden_layers for its hidden states"
+    output = cell.forward()
+    if not hasattr(output, "hidden_states"):
+        return f"{type(output).__name__} keeps the hidden states of the model's parts under names of their own"
+    return None
 
 
 def _states(cell: Cell) -> int | None:
