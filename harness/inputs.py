@@ -544,7 +544,7 @@ def _pixel_values(request: Request, made: dict[str, Tensor]) -> Tensor:
     frames = getattr(_vision(request.config), "num_frames", None)
     if isinstance(frames, int) and request.cls.__name__.endswith("VisionModel"):  # a tower reads frames as rows
         return _picture(request, "pixel_values", request.batch * request.size("video_frames", frames))
-    if isinstance(frames, int):
+    if isinstance(frames, int) and "ForImage" not in request.cls.__name__:
         return _picture(request, "pixel_values", request.batch, request.size("video_frames", frames))
     if placeholder(request.config, "image") is None and placeholder(request.config, "video") is not None:
         return _picture(request, "pixel_values", request.batch, request.size("video_frames", VIDEO_FRAMES))
@@ -864,6 +864,13 @@ def _sound_frames(request: Request, made: Mapping[str, Tensor]) -> int:
     return frames
 
 
+def _plain_inputs(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """What a model reads that knows no modality (batch, elements, width); none where it reads text or pictures."""
+    if {"input_ids", "pixel_values"} & {*request.parameters} or not hasattr(request.config, "d_model"):
+        return None
+    return request.noise("inputs", request.batch, request.length, int(request.config.d_model))
+
+
 def _queries(request: Request, made: dict[str, Tensor]) -> Tensor:
     width = int(_first(request.config, "hidden_size") or 32)
     return request.noise("query_embeds", request.batch, 8, width)
@@ -1024,6 +1031,7 @@ MAKERS: dict[str, Maker] = {
     "entity_end_positions": _entity_edge(2),
     "image_embeds_position_mask": _image_positions,
     "codebook_idx": lambda request, made: torch.tensor(int(getattr(request.config, "n_codes_total", 2)) - 1),
+    "inputs": _plain_inputs,
     "query_embeds": _queries,
     "encoder_hidden_states": _encoder_states,
     "decoder_input_ids": _decoder_input_ids,
