@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
@@ -30,6 +31,7 @@ COMMON_FIELDS = (
     "num_labels",
     "output_attentions",
     "output_hidden_states",
+    "pad_token_id",
     "problem_type",
     "return_dict",
 )
@@ -99,7 +101,7 @@ class Declaration:
         self._check_keys(config, self._spec.config, "config")
 
     def _check_keys(self, config: Config, declared: Mapping[str, Any], where: str) -> None:
-        known = [*config.fields, *config.sub_configs, *COMMON_FIELDS]
+        known = [*config.fields, *config.sub_configs, *COMMON_FIELDS, *self._read_names]
         for key, value in declared.items():
             if key not in known:
                 raise SpecError(f"{self._spec.label}: {where} key {key!r} is not a field of it{_nearest(key, known)}")
@@ -107,6 +109,14 @@ class Declaration:
                 inner = self._config_named(value.get("model_type") or config.sub_configs[key])
                 if inner is not None:
                     self._check_keys(inner, value, f"{where}.{key}")
+
+    @cached_property
+    def _read_names(self) -> list[str]:
+        """The names of the attributes that the folder's models read from a `config`, or a part of one."""
+        package = self._package(self._spec.folder)
+        files = (package / "models" / self._spec.folder).glob("modeling_*.py") if package is not None else ()
+        texts = [file.read_text(encoding="utf-8") for file in files]
+        return sorted({name for text in texts for name in re.findall(r"config\.(\w+)", text)})
 
     def _config_named(self, name: str) -> Config | None:
         """Returns the configuration of a class name or model type in any of the cell's slices."""

@@ -29,7 +29,8 @@ class MadePreTrainedModel(PreTrainedModel):
     pass
 
 class MadeForCausalLM(MadePreTrainedModel):
-    pass
+    def __init__(self, config):
+        self.slope = config.made_slope
 """
 BLOCKED = """
 import json, sys
@@ -106,6 +107,11 @@ def test_a_sound_declaration_passes_and_no_check_of_a_model_runs(tmp_path: Path)
     assert others == {("not_run", "mock: no model was run")}
     assert "common::config_builds" in results
     assert any(name.startswith("decoder::") for name in results)
+
+
+def test_a_key_that_only_the_models_read_is_a_field(tmp_path: Path) -> None:
+    results = run(tmp_path, config={"made_slope": 2, "pad_token_id": 0})
+    assert results["mock::config_keys_are_fields"] == ("passed", "")
 
 
 @pytest.mark.parametrize(
