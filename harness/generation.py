@@ -18,6 +18,7 @@ from transformers import GenerationMixin
 
 from harness.build import seed_torch
 from harness.compare import assert_close, assert_moved
+from harness.inputs import placeholder
 from harness.inputs import vocabulary as inputs_vocabulary
 
 if TYPE_CHECKING:
@@ -423,6 +424,9 @@ def generate(cell: Cell, inputs: dict[str, Tensor], **options: Any) -> Generated
         for name, tensor in inputs.items()
         if name not in ("labels", "position_ids", "decoder_position_ids")
     }
+    if cell.spec.category == "multimodal":  # a placeholder that is written has no features
+        found = [placeholder(cell.config, modality) for modality in ("image", "video", "audio")]
+        settings.setdefault("suppress_tokens", sorted({token for token in found if token is not None}) or None)
     seed_torch(0)
     with torch.no_grad():
         result = cell.model.generate(**given, return_dict_in_generate=True, output_logits=True, **settings)

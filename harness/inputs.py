@@ -445,6 +445,8 @@ def _attention_mask(request: Request, made: dict[str, Tensor]) -> Tensor | None:
             made["input_ids"].shape[: 3 if made["input_ids"].dim() == 3 and not _codebooks(request) else 2],
             dtype=torch.long,
         )
+    if "flattened_patches" in made:
+        return torch.ones(made["flattened_patches"].shape[:2], dtype=torch.long)
     if "input_values" in made and made["input_values"].dim() == 2:
         return torch.ones_like(made["input_values"], dtype=torch.long)
     if "input_features" in made and made["input_features"].dim() == 3 and _time_axis(request) == 1:
@@ -539,6 +541,8 @@ def _pixel_values(request: Request, made: dict[str, Tensor]) -> Tensor:
     """Pictures (batch, channels, height, width); tiles or frames before the channels; rows of patches with a grid."""
     if {"image_grid_thw", "grid_thw"} & set(request.parameters):
         return _patch_rows(request, "pixel_values")
+    if "spatial_shapes" in request.parameters:  # a batch of rows of patches, each picture with a shape of its own
+        return _patch_rows(request, "pixel_values").unflatten(0, (request.batch, -1))
     if _first(request.config, "image_grid_pinpoints") and "image_sizes" in request.parameters:
         return _picture(request, "pixel_values", request.batch, _tiles(request))
     frames = getattr(_vision(request.config), "num_frames", None)
@@ -572,6 +576,8 @@ def _image_attention_mask(request: Request, made: dict[str, Tensor]) -> Tensor |
 def _pixel_attention_mask(request: Request, made: dict[str, Tensor]) -> Tensor | None:
     """Ones along the pixels of each of a row's pictures."""
     picture = made.get("pixel_values")
+    if picture is not None and "spatial_shapes" in request.parameters:  # over rows of patches
+        return torch.ones(picture.shape[:2], dtype=torch.long)
     if picture is None or picture.dim() != 5:
         return None
     if "tile_fine_mask" in request.parameters:  # over whole tiles
@@ -635,8 +641,33 @@ def _patch_rows(request: Request, name: str) -> Tensor:
     vision = _node(request.config, "patch_size") or request.config
     patch = vision.patch_size if isinstance(vision.patch_size, int) else vision.patch_size[0]
     frames, height, width = _grid(request)
-    features = _channels(request.config) * int(getattr(vision, "temporal_patch_size", 1) or 1) * patch * patch
+    steps = getattr(vision, "temporal_patch_size", None) or getattr(vision, "patch_temporal", None) or 1
+    features = _channels(request.config) * int(steps) * patch * patch
     return request.noise(name, request.batch * frames * height * width, features)
+
+
+def _shapes(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """Rows and columns of patches of each picture (SigLIP 2)."""
+    return torch.tensor([_grid(request)[1:]] * request.batch) if "pixel_values" in made else None
+
+
+def _merge_sizes(name: str) -> Callable[[Request, dict[str, Tensor]], Tensor | None]:
+    """Returns a maker of how many patches a side become one, for each picture or video of an input."""
+
+    def make_sizes(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+        return torch.full((request.batch,), _grid(request)[1] // 2) if name in made else None
+
+    return make_sizes
+
+
+def _flattened_patches(request: Request, made: dict[str, Tensor]) -> Tensor:
+    """Rows of patches, each behind the row and the column that it stands in, counted from 1 (Pix2Struct)."""
+    _, rows, columns = _grid(request)
+    width = int(_first(request.config, "patch_embed_hidden_size"))
+    patches = request.noise("flattened_patches", request.batch, rows * columns, 2 + width)
+    places = torch.cartesian_prod(torch.arange(1, rows + 1), torch.arange(1, columns + 1))
+    patches[..., :2] = places
+    return patches
 
 
 def _grid_of(*names: str) -> Callable[[Request, dict[str, Tensor]], Tensor | None]:
@@ -671,7 +702,8 @@ def _pixel_mask(request: Request, made: dict[str, Tensor]) -> Tensor | None:
 
 def _pixel_values_videos(request: Request, made: dict[str, Tensor]) -> Tensor | None:
     """Videos (batch, frames, channels, height, width) where they stand among the words or are all that is taken."""
-    if placeholder(request.config, "video") is None and "input_ids" in request.parameters:
+    required = _default(request.cls, "pixel_values_videos") is inspect.Parameter.empty
+    if placeholder(request.config, "video") is None and "input_ids" in request.parameters and not required:
         return None
     if "video_grid_thw" in request.parameters:
         return _patch_rows(request, "pixel_values_videos")
@@ -990,6 +1022,11 @@ MAKERS: dict[str, Maker] = {
     "padding_mask": _padding_mask,
     "image_sizes": _image_sizes,
     "hidden_states": _tower_input,
+    "flattened_patches": _flattened_patches,
+    "spatial_shapes": _shapes,
+    "image_merge_sizes": _merge_sizes("pixel_values"),
+    "video_merge_sizes": _merge_sizes("pixel_values_videos"),
+    "merge_sizes": _merge_sizes("pixel_values"),
     "image_grid_thw": _grid_of("pixel_values"),
     "video_grid_thw": _grid_of("pixel_values_videos"),
     "grid_thw": _grid_of("pixel_values", "hidden_states"),

@@ -18,7 +18,17 @@ if TYPE_CHECKING:
 
 # Inputs that say how another input is laid out. A change of one contradicts the other, so they cannot be
 # changed alone; that the layout is right shows in the other checks of the category.
-STRUCTURAL = frozenset({"image_sizes", "image_grid_thw", "video_grid_thw", "spatial_shapes", "position_ids"})
+STRUCTURAL = frozenset(
+    {
+        "image_sizes",
+        "image_grid_thw",
+        "video_grid_thw",
+        "spatial_shapes",
+        "image_merge_sizes",
+        "video_merge_sizes",
+        "position_ids",
+    }
+)
 
 SOUND_MASKS = ("input_features_mask", "feature_attention_mask", "padding_mask", "input_values_mask")
 """Masks over the frames or samples of sound, where `attention_mask` is over the words."""
@@ -38,6 +48,8 @@ def perturbed(cell: Cell, inputs: dict[str, Tensor], name: str) -> dict[str, Ten
     value = inputs[name]
     if value.is_floating_point():
         after = _noisy(value)
+        if name == "flattened_patches":  # their row and column stand before the pixels
+            after[..., :2] = value[..., :2]
     elif name.endswith("input_ids") or name == "input_ids":
         after = _other_tokens(cell, value)
     elif name.endswith("position_mask"):

@@ -119,7 +119,8 @@ def documented_shapes(
     elif class_name.endswith(_LANGUAGE):
         shapes["logits"] = shapes["prediction_logits"] = (batch, tokens, vocabulary)
     if contrastive and class_name.endswith("Model"):
-        rows, images = int(inputs["input_ids"].shape[0]), int(inputs["pixel_values"].shape[0])
+        pictures = next(inputs[name] for name in ("pixel_values", "pixel_values_videos") if name in inputs)
+        rows, images = int(inputs["input_ids"].shape[0]), int(pictures.shape[0])
         projection = _attribute(config, "projection_dim")
         shapes["logits_per_image"] = shapes["logits_per_video"] = (images, rows)
         shapes["logits_per_text"] = (rows, images)

@@ -25,7 +25,7 @@ from harness.generation import (
 )
 from harness.perturb import perturbed
 
-_VISUAL = ("pixel_values", "pixel_values_videos", "image_patches", "visual_feats", "visual_embeds")
+_VISUAL = ("pixel_values", "pixel_values_videos", "image_patches", "flattened_patches", "visual_feats", "visual_embeds")
 _IMAGE_TOKEN = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
 
 
