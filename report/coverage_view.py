@@ -60,7 +60,12 @@ def headline(coverage: Coverage) -> list[str]:
         lines.append(f"0 of {coverage.total.models} declared models covered: no backend that counts ran here")
     if coverage.inventory:
         inventory = coverage.inventory
-        lines.append(f"inventory: {inventory.declared} of {inventory.folders} model folders declared")
+        classes = sum(len(item.classes) for item in inventory.detail)
+        exercised = sum(len(item.exercised) for item in inventory.detail)
+        lines.append(
+            f"inventory: {inventory.declared} of {inventory.folders} model folders declared, "
+            f"{exercised} of {classes} public model classes exercised"
+        )
     return lines
 
 

@@ -48,7 +48,7 @@ def test_headline_counts_per_backend_and_names_levels() -> None:
     grid = dataclasses.replace(contents(models, found), inventory={"llama": ("LlamaModel",), "mamba": ("MambaModel",)})
     assert coverage_view.headline(assemble(grid)) == [
         "2 of 3 declared models covered on cpu: 1 consistent, 1 forward, 1 built (1 failed)",
-        "inventory: 1 of 2 model folders declared",
+        "inventory: 1 of 2 model folders declared, 0 of 2 public model classes exercised",
     ]
 
 
