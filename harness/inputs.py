@@ -1241,6 +1241,8 @@ def _labels(request: Request, made: Mapping[str, Tensor]) -> Any:
             request.integers("labels", 0, classes, batch, _sound_frames(request, made)), classes
         )
     if name.endswith("ForQuestionAnswering") and not {"start_positions", "decoder_input_ids"} & set(request.parameters):
+        if "pixel_values" not in request.parameters:  # which tokens, of a table's cells, are the answer
+            return request.integers("labels", 0, 2, *made["input_ids"].shape)
         return request.integers("labels", 0, 2, batch, classes).float()  # how good each of the known answers is
     if "Classification" in name or name.endswith(("NextSentencePrediction", "XVector")):
         return request.integers("labels", 0, classes, batch)

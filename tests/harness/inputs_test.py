@@ -154,3 +154,9 @@ def test_a_negative_limit_of_positions_is_none(words: Any) -> None:
 def test_a_question_stands_in_the_text(words: Any) -> None:
     words.question_token_id = 7
     assert make(Words, words)["input_ids"][:, 1].tolist() == [7, 7]
+
+
+def test_labels_of_answers_without_a_span_mark_tokens(words: Any) -> None:
+    made = make(type("WordsForQuestionAnswering", (Words,), {}), words, labels=True)
+    assert made["labels"].shape == made["input_ids"].shape
+    assert set(made["labels"].flatten().tolist()) == {0, 1}
