@@ -41,6 +41,7 @@ PRIMARY = (
     "action_preds",
     "last_hidden_state",
     "audio_values",
+    "descriptors",
 )
 """Names of the output that a class is for, the first that is there."""
 

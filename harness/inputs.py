@@ -1232,6 +1232,12 @@ def _labels(request: Request, made: Mapping[str, Tensor]) -> Any:
         return request.integers("labels", 0, classes, batch, *_side(request))
     if name.endswith("ForMaskedImageModeling") and "bool_masked_pos" in made:  # tokens of a picture's tokenizer
         return request.integers("labels", 0, vocabulary(request.config), int(made["bool_masked_pos"].sum()))
+    if "prompt_masks" in made:  # what the prompt shows, painted over the picture
+        return request.noise("labels", *made["pixel_values"].shape)
+    if name.endswith("ForPoseEstimation"):  # a map for each point, as large as the head doubles the patches
+        side = _side(request)[0] // int(request.config.patch_size)
+        side *= 2 ** len(_first(request.config, "upsample_out_channels") or ())
+        return request.noise("labels", batch, classes, side, side)
     if name.endswith("ForImageSegmentation"):
         return request.integers("labels", 0, 2, batch, *_side(request)).float()
     if judges_tokens(request.cls):
