@@ -32,6 +32,7 @@ PRIMARY = (
     "start_logits",
     "logits_per_image",
     "logits_per_video",
+    "logits_per_audio",
     "contrastive_logits_per_image",
     "seq_relationship_logits",
     "pred_masks",
@@ -177,9 +178,9 @@ class Cell:
                 ).items()
             }
         declared = dict(self.spec.inputs)
-        if cls is not self.model_class:  # another head need not take every input of the main class
-            known = {*inputs.OPTIONS, *inputs.parameters(cls)}
-            declared = {name: value for name, value in declared.items() if name in known}
+        elsewhere = {name for head in self.heads() if head is not cls for name in inputs.parameters(head)}
+        known = {*inputs.OPTIONS, *inputs.parameters(cls)}  # no head need take every input of another
+        declared = {name: value for name, value in declared.items() if name in known or name not in elsewhere}
         config = self.config_for(cls)
         request = inputs.Request(
             cls=cls,

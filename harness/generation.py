@@ -382,6 +382,7 @@ def assert_cached_steps_match(
     """
     full = logits_of(cell, inputs)
     padding = inputs[stream.mask] == 0 if stream.mask in inputs else torch.zeros_like(inputs[stream.tokens]).bool()
+    padding = padding.repeat_interleave(full.shape[0] // padding.shape[0], dim=0)  # a row for each codebook
     past: Any = None
     start = 0
     for size in chunks:

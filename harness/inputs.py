@@ -297,8 +297,16 @@ def _row_shape(request: Request) -> tuple[int, ...]:
     return (request.batch, *choices)
 
 
-def _input_ids(request: Request, made: dict[str, Tensor]) -> Tensor:
+def _reads_sound_instead(request: Request, made: Mapping[str, Tensor]) -> bool:
+    """Returns whether sound takes the words' place: an encoder-decoder with one encoder reads the one or the other."""
+    either = request.category == "audio" and getattr(request.config, "is_encoder_decoder", False)
+    return either and "input_features" in made and not hasattr(request.config, "text_encoder")
+
+
+def _input_ids(request: Request, made: dict[str, Tensor]) -> Tensor | None:
     """Text, with a run of placeholders after the first token for each modality that the model puts among the words."""
+    if _reads_sound_instead(request, made):
+        return None
     codebooks = _codebooks(request)
     if codebooks:
         return tokens(request, "input_ids", request.batch, request.length, codebooks)
@@ -307,6 +315,8 @@ def _input_ids(request: Request, made: dict[str, Tensor]) -> Tensor:
         if "image_embeds_position_mask" in request.parameters
         else 0
     )
+    if "decoder_input_ids" not in request.parameters and _rows_of_codes(request) > 1:
+        return tokens(request, "input_ids", request.batch * _rows_of_codes(request), request.length)
     words = tokens(request, "input_ids", *_row_shape(request), request.length + room)
     for modality, start, end in (
         ("image", ("vision_start", "boi"), ("vision_end", "eoi")),
@@ -346,6 +356,14 @@ def _mark(config: Any, names: tuple[str, ...]) -> list[int]:
     return [token for field in fields if isinstance(token := getattr(config, field, None), int)][:1]
 
 
+def _rows_of_codes(request: Request) -> int:
+    """Returns how many rows of a decoder's tokens one row of sound has: one for each of its codebooks; 1 for text."""
+    writer = getattr(request.config, "decoder", request.config)
+    books = getattr(writer, "num_codebooks", None)
+    reads = "encoder_hidden_states" in request.parameters or "decoder_input_ids" in request.parameters
+    return int(books) if isinstance(books, int) and reads else 1
+
+
 def _codebooks(request: Request) -> int:
     """Returns how many streams of codes `input_ids` has, or 0 where it is plain text."""
     if hasattr(request.config, "n_codes_total"):
@@ -381,6 +399,11 @@ def _end_token(config: Any) -> int | None:
     return value if isinstance(value, int) and 0 <= value < vocabulary(config) else None
 
 
+def _decoder_mask(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    words = made.get("decoder_input_ids")
+    return None if words is None else torch.ones_like(words[: words.shape[0] // _rows_of_codes(request)])
+
+
 _SHIFTING_HEADS = ("ForQuestionAnswering", "ForSequenceClassification", "ForTokenClassification")
 """Heads on an encoder-decoder that read one text on both sides and shift it themselves."""
 
@@ -391,9 +414,8 @@ def _decoder_input_ids(request: Request, made: dict[str, Tensor]) -> Tensor | No
         not getattr(request.config, "is_encoder_decoder", False) or request.cls.__name__.endswith(_SHIFTING_HEADS)
     ):
         return None
-    words = tokens(
-        request, "decoder_input_ids", request.batch, request.size("decoder_sequence_length", DECODER_SEQUENCE)
-    )
+    rows = request.batch * _rows_of_codes(request)
+    words = tokens(request, "decoder_input_ids", rows, request.size("decoder_sequence_length", DECODER_SEQUENCE))
     start = _first(request.config, "decoder_start_token_id", "bos_token_id")
     if isinstance(start, int) and 0 <= start < vocabulary(request.config):
         words[:, 0] = start
@@ -843,6 +865,27 @@ def _input_features(request: Request, made: dict[str, Tensor]) -> Tensor:
     )
 
 
+def _latents(request: Request, made: dict[str, Tensor]) -> Tensor:
+    """What a codec's decoder makes sound of: vectors (batch, width, frames)."""
+    return request.noise("latents", request.batch, int(_first(request.config, "hidden_size") or 32), 8)
+
+
+def _spectrogram(name: str, *fields: str) -> Maker:
+    """Returns a maker of a spectrogram (batch, frames, bins), of an even number of frames."""
+
+    def make_spectrogram(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+        bins = _first(request.config, *fields)
+        return None if bins is None else request.noise(name, request.batch, 10, int(bins))
+
+    return make_spectrogram
+
+
+def _speaker(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """A voice, as a vector (batch, width)."""
+    width = _first(request.config, "speaker_embedding_dim")
+    return None if width is None else request.noise("speaker_embeddings", request.batch, int(width))
+
+
 def _heard(request: Request, rows: int, length: int) -> Tensor:
     """Returns a mask over sound (rows, length) that leaves what is heard of it."""
     mask = torch.zeros(rows, length, dtype=torch.long)
@@ -1020,6 +1063,10 @@ MAKERS: dict[str, Maker] = {
     "input_features_mask": _features_mask,
     "feature_attention_mask": _features_mask,
     "padding_mask": _padding_mask,
+    "latents": _latents,
+    "spectrogram": _spectrogram("spectrogram", "model_in_dim"),
+    "decoder_input_values": _spectrogram("decoder_input_values", "num_mel_bins"),
+    "speaker_embeddings": _speaker,
     "image_sizes": _image_sizes,
     "hidden_states": _tower_input,
     "flattened_patches": _flattened_patches,
@@ -1072,7 +1119,7 @@ MAKERS: dict[str, Maker] = {
     "query_embeds": _queries,
     "encoder_hidden_states": _encoder_states,
     "decoder_input_ids": _decoder_input_ids,
-    "decoder_attention_mask": _like("decoder_input_ids", 1),
+    "decoder_attention_mask": _decoder_mask,
     "past_values": _past_values,
     "past_observed_mask": _observed(1.0),
     "observed_mask": _observed(1.0),
@@ -1252,5 +1299,10 @@ def _labels(request: Request, made: Mapping[str, Tensor]) -> Any:
         return request.integers("labels", 0, 2, batch, classes).float()  # how good each of the known answers is
     if "Classification" in name or name.endswith(("NextSentencePrediction", "XVector")):
         return request.integers("labels", 0, classes, batch)
+    if "decoder_input_values" in made:  # the frames that each step of a decoder of spectrograms gives
+        rows, frames, bins = made["decoder_input_values"].shape
+        return request.noise("labels", rows, frames * int(request.config.reduction_factor), bins)
     decoder = made.get("decoder_input_ids", made.get("input_ids"))
+    if decoder is not None and _rows_of_codes(request) > 1:
+        return tokens(request, "labels", batch, decoder.shape[1], _rows_of_codes(request))
     return tokens(request, "labels", *decoder.shape) if decoder is not None else None

@@ -18,8 +18,8 @@ Shape = tuple[int | None, ...]
 
 # Inputs whose first dimension is the batch, the one that decides first.
 _BATCHED = (
-    "decoder_input_ids",
     "input_ids",
+    "decoder_input_ids",
     "inputs_embeds",
     "input_features",
     "input_values",
@@ -51,9 +51,17 @@ def documents_loss(cls: type[Any]) -> bool:
     return not outputs or any(field.name == "loss" for part in outputs for field in dataclasses.fields(part))
 
 
+def _text_config(config: Any) -> Any:
+    """Returns the part of a config that is about text; of two such parts, that of the decoder."""
+    try:
+        return config.get_text_config()
+    except ValueError:
+        return config.get_text_config(decoder=True)
+
+
 def _attribute(config: Any, *names: str) -> int | None:
     """Returns the first of the integer fields that the config, or its text part, has."""
-    for part in (config, config.get_text_config()):
+    for part in (config, _text_config(config)):
         for name in names:
             value = getattr(part, name, None)
             if isinstance(value, int):
@@ -117,14 +125,17 @@ def documented_shapes(
     elif judges_tokens:
         shapes["logits"] = (batch, tokens)
     elif class_name.endswith(_LANGUAGE):
+        if "decoder_input_ids" in inputs:  # a row for each codebook, where codes of sound are written
+            batch = int(inputs["decoder_input_ids"].shape[0])
         shapes["logits"] = shapes["prediction_logits"] = (batch, tokens, vocabulary)
     if contrastive and class_name.endswith("Model"):
-        pictures = next(inputs[name] for name in ("pixel_values", "pixel_values_videos") if name in inputs)
-        rows, images = int(inputs["input_ids"].shape[0]), int(pictures.shape[0])
+        names = ("pixel_values", "pixel_values_videos", "input_features", "input_values")
+        other = next(inputs[name] for name in names if name in inputs)
+        rows, images = int(inputs["input_ids"].shape[0]), int(other.shape[0])
         projection = _attribute(config, "projection_dim")
-        shapes["logits_per_image"] = shapes["logits_per_video"] = (images, rows)
+        shapes["logits_per_image"] = shapes["logits_per_video"] = shapes["logits_per_audio"] = (images, rows)
         shapes["logits_per_text"] = (rows, images)
-        shapes["image_embeds"] = shapes["video_embeds"] = (images, projection)
+        shapes["image_embeds"] = shapes["video_embeds"] = shapes["audio_embeds"] = (images, projection)
     return shapes
 
 

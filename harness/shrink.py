@@ -470,6 +470,7 @@ def _layer_lists(node: Node) -> dict[str, Any]:
             found[name] = [[list(kind), max(1, node.layers // len(kind))] for kind, _ in value]
         elif (
             meaning != "stages"
+            and not _staged(node)
             and isinstance(value, (list, tuple))
             and len(value) in depths
             and len(value) > node.layers

@@ -160,3 +160,56 @@ def test_labels_of_answers_without_a_span_mark_tokens(words: Any) -> None:
     made = make(type("WordsForQuestionAnswering", (Words,), {}), words, labels=True)
     assert made["labels"].shape == made["input_ids"].shape
     assert set(made["labels"].flatten().tolist()) == {0, 1}
+
+
+class Future:
+    """Forecasts."""
+
+    def forward(self, past_values: Any, past_observed_mask: Any = None, labels: Any = None) -> None:
+        """Only the signature counts."""
+
+
+def _series_config(**fields: Any) -> Any:
+    config = TextConfig()
+    for name, value in {"context_length": 8, **fields}.items():
+        setattr(config, name, value)
+    return config
+
+
+def test_a_window_has_room_for_the_longest_lag_and_all_of_it_is_observed() -> None:
+    made = make(Future, _series_config(lags_sequence=[1, 3]), category="time_series")
+    assert list(made["past_values"].shape) == [2, 11]
+    assert bool((made["past_observed_mask"] == 1).all())
+
+
+def test_a_window_of_several_channels_has_them_last() -> None:
+    made = make(Future, _series_config(num_input_channels=3), category="time_series")
+    assert list(made["past_values"].shape) == [2, 8, 3]
+
+
+class Sound:
+    """Hears."""
+
+    def forward(self, input_features: Any, input_features_mask: Any = None) -> None:
+        """Only the signature counts."""
+
+
+def test_the_mask_over_sound_leaves_what_is_heard() -> None:
+    made = make(Sound, TextConfig(), category="audio", options={"frames": 10, "heard": 4})
+    assert made["input_features_mask"].sum(1).tolist() == [4, 4]
+
+
+class Codes:
+    """Writes codes of sound."""
+
+    def forward(self, decoder_input_ids: Any, decoder_attention_mask: Any = None, labels: Any = None) -> None:
+        """Only the signature counts."""
+
+
+def test_a_decoder_of_codebooks_has_a_row_for_each() -> None:
+    config = TextConfig()
+    config.is_encoder_decoder, config.num_codebooks = True, 4
+    made = make(Codes, config, category="audio", labels=True)
+    assert made["decoder_input_ids"].shape[0] == 8
+    assert made["decoder_attention_mask"].shape[0] == 2
+    assert list(made["labels"].shape) == [2, made["decoder_input_ids"].shape[1], 4]
