@@ -20,6 +20,7 @@ from report.coverage_format import (
     Group,
     Inventory,
     Model,
+    Named,
     Summary,
 )
 from report.declaration import CATEGORIES, TIERS, Declaration
@@ -68,6 +69,19 @@ def assemble(contents: Contents) -> Coverage:
         by_backend={backend.name: _backend_summary(models, cells, backend) for backend in contents.backends},
         groups=_groups(models, counted),
         inventory=None if contents.inventory is None else _inventory(contents.inventory, ordered, counted),
+        named=_named(contents.named, models) if contents.named else None,
+    )
+
+
+def _named(wanted: Mapping[str, str], models: Sequence[Model]) -> Named:
+    by_name = {model.name: model for model in models}
+    found = {name: by_name[model] for name, model in sorted(wanted.items()) if model in by_name}
+    return Named(
+        models=len(wanted),
+        covered=sum(model.covered for model in found.values()),
+        unavailable=tuple(name for name, model in found.items() if model.unavailable),
+        other=tuple(name for name, model in found.items() if not model.covered and not model.unavailable),
+        missing=tuple(sorted(wanted.keys() - found.keys())),
     )
 
 

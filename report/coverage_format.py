@@ -179,6 +179,25 @@ class Inventory:
 
 
 @dataclasses.dataclass(frozen=True)
+class Named:
+    """What became of the models that people asked for by name.
+
+    Attributes:
+      models: number of names.
+      covered: how many of them are covered.
+      unavailable: those that are declared as not to be had.
+      other: those that are declared and not covered.
+      missing: those that have no declaration.
+    """
+
+    models: int
+    covered: int
+    unavailable: tuple[str, ...]
+    other: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Coverage:
     """The whole grid.
 
@@ -191,6 +210,7 @@ class Coverage:
         also for a backend that does not count.
       groups: category by tier, without the pairs that have no model.
       inventory: None where the grid has none.
+      named: None where the grid has no list of names.
     """
 
     backends: tuple[Backend, ...]
@@ -202,6 +222,7 @@ class Coverage:
     by_backend: Mapping[str, Summary]
     groups: tuple[Group, ...]
     inventory: Inventory | None
+    named: Named | None
 
     def to_json(self) -> str:
         """Returns the canonical text: sorted keys, two spaces, final newline, ASCII."""

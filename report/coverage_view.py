@@ -58,6 +58,17 @@ def headline(coverage: Coverage) -> list[str]:
             )
     if not lines:
         lines.append(f"0 of {coverage.total.models} declared models covered: no backend that counts ran here")
+    if coverage.named:
+        named = coverage.named
+        parts = [f"{named.covered} of {named.models} named models covered"]
+        for names, word in (
+            (named.unavailable, "not to be had"),
+            (named.other, "not covered"),
+            (named.missing, "missing"),
+        ):
+            if names:
+                parts.append(f"{len(names)} {word} ({', '.join(names)})")
+        lines.append(", ".join(parts))
     if coverage.inventory:
         inventory = coverage.inventory
         classes = sum(len(item.classes) for item in inventory.detail)

@@ -48,12 +48,14 @@ class Grid:
       verdicts: path of every verdict that this build has.
       backends: every backend, in the order of the table.
       inventory: path of the environment's inventory, or None.
+      named: path of the list of models that people asked for, or None.
     """
 
     declarations: tuple[str, ...]
     verdicts: tuple[str, ...]
     backends: tuple[Backend, ...]
     inventory: str | None
+    named: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,12 +64,14 @@ class Contents:
 
     Attributes:
       inventory: for each model folder of the environment its public concrete model classes; None without one.
+      named: for each name that people asked for the model's; empty without a list.
     """
 
     declarations: tuple[Declaration, ...]
     verdicts: tuple[verdicts.Verdict, ...]
     backends: tuple[Backend, ...]
     inventory: Mapping[str, tuple[str, ...]] | None
+    named: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def load(path: Path, locate: Locate) -> Contents:
@@ -87,12 +91,20 @@ def load(path: Path, locate: Locate) -> Contents:
         verdicts=tuple(_verdict(locate(item)) for item in grid.verdicts),
         backends=grid.backends,
         inventory=None if grid.inventory is None else _inventory(locate(grid.inventory)),
+        named={} if grid.named is None else _named(locate(grid.named)),
     )
 
 
 def _verdict(path: Path) -> verdicts.Verdict:
     value = strict.versioned(strict.read(path, "verdict"), verdicts.VERSION, f"{path}: verdict")
     return strict.build(verdicts.Verdict, value, f"{path}: verdict")
+
+
+def _named(path: Path) -> dict[str, str]:
+    value: Any = strict.read(path, "list of named models")
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        raise strict.InputError(f"{path}: expected an object from a name to a model's name; mend the file")
+    return value
 
 
 def _inventory(path: Path) -> dict[str, tuple[str, ...]]:

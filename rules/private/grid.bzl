@@ -28,12 +28,13 @@ def _hf_grid_impl(ctx):
         ],
         "declarations": [rlocation(file) for file in declarations],
         "inventory": rlocation(ctx.file.inventory),
+        "named": rlocation(ctx.file.named),
         "verdicts": [rlocation(file) for file in verdicts],
         "version": _VERSION,
     }) + "\n")
     return [DefaultInfo(
         files = depset([grid]),
-        runfiles = ctx.runfiles([grid, ctx.file.inventory] + declarations + verdicts),
+        runfiles = ctx.runfiles([grid, ctx.file.inventory, ctx.file.named] + declarations + verdicts),
     )]
 
 hf_grid = rule(
@@ -46,6 +47,11 @@ hf_grid = rule(
         ),
         "inventory": attr.label(
             doc = "Every model folder and public model class of the environment: the denominator.",
+            allow_single_file = [".json"],
+            mandatory = True,
+        ),
+        "named": attr.label(
+            doc = "The models that people asked for by name: a JSON object from that name to the model's.",
             allow_single_file = [".json"],
             mandatory = True,
         ),

@@ -73,6 +73,14 @@ def test_a_declared_folder_is_in_the_environment(
             assert item.main_class in classes, f"{item.label}: {item.main_class} is none of {', '.join(classes)}"
 
 
+def test_every_model_that_people_named_is_declared(declarations: list[Declaration]) -> None:
+    wanted: dict[str, str] = json.loads(_located("_main/models/named.json").read_text(encoding="utf-8"))
+    names = {item.name for item in declarations}
+    missing = sorted(name for name, model in wanted.items() if model not in names)
+    assert len(wanted) == 129
+    assert not missing, f"asked for and not declared: {', '.join(missing)}; bazel run //:add -- NAME proposes one"
+
+
 def test_a_model_that_cannot_run_has_no_cell(declarations: list[Declaration]) -> None:
     gone = [item for item in declarations if item.unavailable]
     assert {"imagebind", "mistral_next"} <= {item.name for item in gone}

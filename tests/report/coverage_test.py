@@ -52,6 +52,17 @@ def test_headline_counts_per_backend_and_names_levels() -> None:
     ]
 
 
+def test_models_that_people_named_are_accounted_for() -> None:
+    gone = declaration("imagebind", backends=(), unavailable="no package implements it")
+    models = [declaration(), declaration("gpt2"), gone]
+    found = [verdict(models[0]), verdict(models[1], status="failed", level="built")]
+    names = {"LLaMA": "llama", "GPT-2": "gpt2", "ImageBind": "imagebind", "Mamba": "mamba"}
+    grid = dataclasses.replace(contents(models, found), named=names)
+    assert coverage_view.headline(assemble(grid))[1] == (
+        "1 of 4 named models covered, 1 not to be had (ImageBind), 1 not covered (GPT-2), 1 missing (Mamba)"
+    )
+
+
 def test_hardware_that_is_missing_is_named() -> None:
     shown = _shown([declaration()], [verdict(declaration())])
     assert "no hardware here (cells): mock (1), cuda (1)" in shown
