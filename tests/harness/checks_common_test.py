@@ -22,6 +22,7 @@ from harness.checks.core import CORE
 from harness.reference import Reference
 from harness.shapes import documents_loss
 from harness.spec import CATEGORIES, Spec
+from harness.unused import reason_unused
 from harness.verdict import CheckResult, ModelFacts, reached_level
 from tests.harness.broken import (
     Break,
@@ -489,6 +490,16 @@ def test_level_needs_every_core_check(category: str) -> None:
     assert reached_level(results, CORE[category]) == "reference"
     assert reached_level(results[:-1], CORE[category]) == "consistent"
     assert reached_level(results[:-2], CORE[category]) == "forward"
+
+
+def test_only_the_indexer_of_sparse_attention_may_get_no_gradient() -> None:
+    indexer = "model.layers.0.self_attn.indexer.wk.weight"
+    assert reason_unused(Cell(spec_of("llama")), indexer) is None
+    described = dataclasses.replace(
+        spec_of("llama"), model_type="deepseek_v32", folder="deepseek_v32", main_class="DeepseekV32ForCausalLM"
+    )
+    assert reason_unused(Cell(described), indexer) is not None
+    assert reason_unused(Cell(described), "model.layers.0.self_attn.q_b_proj.weight") is None
 
 
 def test_a_bare_model_whose_output_has_no_loss_owes_none() -> None:
