@@ -304,10 +304,12 @@ def _count_rows(found: Any) -> int:
     if isinstance(found, torch.Tensor):
         return int(found.shape[:-1].numel())
     if isinstance(found, Mapping):
-        pooled = found.get("pooler_output")
+        pooled = found.get("pooler_output", found.get("deepstack_features"))
         return _count_rows(pooled if pooled is not None else found["last_hidden_state"])
     if isinstance(found, (list, tuple)) and isinstance(found[0], torch.Tensor):
         return sum(_count_rows(item) for item in found)
+    if isinstance(found[0], int):  # the features for one layer of the text, behind its number
+        return _count_rows(found[1])
     return _count_rows(found[0])
 
 

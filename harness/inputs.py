@@ -653,19 +653,23 @@ def _needs_sizes(request: Request) -> bool:
     return extract is None or (size is not None and size.default is inspect.Parameter.empty)
 
 
-def _grid(request: Request) -> tuple[int, int, int]:
-    """Returns frames, rows and columns of patches of a picture that is given as rows of patches."""
+def _grid(request: Request, name: str = "pixel_values") -> tuple[int, int, int]:
+    """Returns frames, rows and columns of patches of a picture or video that is given as rows of patches."""
     merge = int(_first(request.config, "spatial_merge_size") or 2)
-    return 1, 2 * merge, 2 * merge
+    frames = int(_first(request.config, "temporal_merge_size") or 1) if "video" in name else 1
+    return frames, 2 * merge, 2 * merge
 
 
 def _patch_rows(request: Request, name: str) -> Tensor:
     vision = _node(request.config, "patch_size") or request.config
     patch = vision.patch_size if isinstance(vision.patch_size, int) else vision.patch_size[0]
-    frames, height, width = _grid(request)
+    frames, height, width = _grid(request, name)
     steps = getattr(vision, "temporal_patch_size", None) or getattr(vision, "patch_temporal", None) or 1
     features = _channels(request.config) * int(steps) * patch * patch
-    return request.noise(name, request.batch * frames * height * width, features)
+    patches = frames * height * width
+    if hasattr(request.config, "vlm_config"):  # ColQwen2 pads the patches of each row
+        return request.noise(name, request.batch, patches, features)
+    return request.noise(name, request.batch * patches, features)
 
 
 def _shapes(request: Request, made: dict[str, Tensor]) -> Tensor | None:
@@ -696,7 +700,8 @@ def _grid_of(*names: str) -> Callable[[Request, dict[str, Tensor]], Tensor | Non
     """Returns a maker of the grids of the patches in one of the named inputs, one picture or video a row."""
 
     def make_grid(request: Request, made: dict[str, Tensor]) -> Tensor | None:
-        return torch.tensor([_grid(request)] * request.batch) if any(name in made for name in names) else None
+        found = next((name for name in names if name in made), None)
+        return torch.tensor([_grid(request, found)] * request.batch) if found is not None else None
 
     return make_grid
 
@@ -1106,6 +1111,7 @@ MAKERS: dict[str, Maker] = {
     "attention_mask": _attention_mask,
     "token_type_ids": _token_type_ids,
     "mm_token_type_ids": _modality_types,
+    "moe_mm_token_type_ids": _modality_types,
     "bbox": _bbox,
     "entity_ids": _entity_ids,
     "entity_attention_mask": _like("entity_ids", 1),

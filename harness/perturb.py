@@ -36,7 +36,8 @@ SOUND_MASKS = ("input_features_mask", "feature_attention_mask", "padding_mask", 
 
 def is_structural(cell: Cell, name: str) -> bool:
     """Returns whether an input says how another one is laid out; a mask over sound counts its placeholders."""
-    return name in STRUCTURAL or (name in SOUND_MASKS and placeholder(cell.config, "audio") is not None)
+    tiles = name == "pixel_attention_mask" and cell.inputs[name].dim() == 2  # says which tiles of a picture there are
+    return name in STRUCTURAL or tiles or (name in SOUND_MASKS and placeholder(cell.config, "audio") is not None)
 
 
 def perturbed(cell: Cell, inputs: dict[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -58,7 +59,7 @@ def perturbed(cell: Cell, inputs: dict[str, Tensor], name: str) -> dict[str, Ten
         after = torch.zeros_like(value)  # all are words: a picture's place cannot move without the picture
     elif name == "attention_mask" and value.shape == inputs.get("input_ids", value[:0]).shape:
         after = _word_dropped(cell, inputs["input_ids"], value)
-    elif name == "pixel_attention_mask":
+    elif name in ("pixel_attention_mask", "pixel_mask"):
         after = _dropped(value, sound=True)  # one pixel dropped is less than a patch
     elif name.endswith("mask") or value.dtype is torch.bool or name == "bool_masked_pos":
         after = _dropped(value, sound=name in SOUND_MASKS or ("input_ids" not in inputs and name == "attention_mask"))

@@ -565,7 +565,7 @@ def _rotary_sections(node: Node) -> dict[str, Any]:
     for name in ("rope_parameters", "rope_scaling"):
         value = node.old.get(name)
         sections = value.get("mrope_section") if isinstance(value, Mapping) else None
-        if sections is None and isinstance(value, Mapping) and "mrope_section" in node.rotary_keys:
+        if sections is None and isinstance(value, Mapping) and value and "mrope_section" in node.rotary_keys:
             sections = [1, 1, 1]  # the class leaves them to the model, whose own default fits no other width
         if sections:
             turned = int(_new_head_width(node) * (value or {}).get("partial_rotary_factor", 1.0))

@@ -38,7 +38,7 @@ def _rules(class_name: str, config: Any, parameters: Container[str]) -> dict[str
     if "bool_masked_pos" not in parameters:
         rules["*mask_token"] = "replaces masked patches, and this class's forward takes no mask"
     image_tokens = [getattr(config, name, None) for name in ("image_token_id", "image_token_index")]
-    if class_name.endswith("ForConditionalGeneration") or image_tokens != [None, None]:
+    if class_name.endswith(("ForConditionalGeneration", "ForRetrieval")) or image_tokens != [None, None]:
         rules["*vision_*.head.*"] = "pools the tower's patches (SigLIP); what goes among the words are the patches"
     rules |= _behind_the_selected_layer(config)
     rules |= _other_prompts(config)

@@ -33,6 +33,7 @@ MODELS = {
     "vit": ("vision", "vit", "vit", "ViTForImageClassification"),
     "clip": ("multimodal", "clip", "clip", "CLIPModel"),
     "llava": ("multimodal", "llava", "llava", "LlavaForConditionalGeneration"),
+    "glm_ocr": ("multimodal", "glm_ocr", "glm_ocr", "GlmOcrForConditionalGeneration"),
     "mamba": ("decoder", "mamba", "mamba", "MambaForCausalLM"),
     "mbart": ("encoder_decoder", "mbart", "mbart", "MBartForConditionalGeneration"),
     "wav2vec2": ("audio", "wav2vec2", "wav2vec2", "Wav2Vec2ForCTC"),
@@ -64,6 +65,11 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },
 }
 
+INPUTS: dict[str, dict[str, Any]] = {
+    "bark": {"labels": None},
+    "glm_ocr": {"pixel_values_videos": None, "video_grid_thw": None},
+}
+
 
 def spec_of(name: str) -> Spec:
     """Returns the spec of one of `MODELS` on `cpu`, with the tolerance of `toolchains/backends.bzl`."""
@@ -80,7 +86,7 @@ def spec_of(name: str) -> Spec:
         main_class=main_class,
         checkpoint="",
         config=CONFIGS.get(name, {}),
-        inputs={"labels": None} if name == "bark" else {},
+        inputs=INPUTS.get(name, {}),
         limits=Limits(60, 600, 4096),
         backend=Backend("cpu", "cpu", "eager", "float32", Tolerance(rtol=1e-4, atol=1e-5)),
         known_failures=(),
