@@ -60,7 +60,7 @@ def perturbed(cell: Cell, inputs: dict[str, Tensor], name: str) -> dict[str, Ten
     elif name == "attention_mask" and value.shape == inputs.get("input_ids", value[:0]).shape:
         after = _word_dropped(cell, inputs["input_ids"], value)
     elif name in ("pixel_attention_mask", "pixel_mask"):
-        after = _dropped(value, sound=True)  # one pixel dropped is less than a patch
+        after = _lower_half_dropped(value)  # one pixel dropped is less than a patch
     elif name.endswith("mask") or value.dtype is torch.bool or name == "bool_masked_pos":
         after = _dropped(value, sound=name in SOUND_MASKS or ("input_ids" not in inputs and name == "attention_mask"))
     elif name == "bbox":
@@ -104,6 +104,13 @@ def _dropped(value: Tensor, *, sound: bool) -> Tensor:
     column = flat.shape[1] // 2
     flat[:, column] = (flat[:, column] == 0).to(flat.dtype)
     return flat.reshape(value.shape)
+
+
+def _lower_half_dropped(value: Tensor) -> Tensor:
+    """Drops the lower half of each picture from a mask over its pixels (…, height, width)."""
+    after = value.clone()
+    after[..., value.shape[-2] // 2 :, :] = 0
+    return after
 
 
 def _word_dropped(cell: Cell, tokens: Tensor, mask: Tensor) -> Tensor:
