@@ -141,7 +141,8 @@ def _default(cls: type[Any], name: str) -> Any:
 def takes_labels(cls: type[Any]) -> bool:
     """Returns whether the class's `forward` makes a loss of `labels`: some take them only to refuse training."""
     return "labels" in parameters(cls) and not re.search(
-        r"raise NotImplementedError\([^)]*[Tt]raining", inspect.getsource(cls.forward)
+        r"raise (NotImplementedError\([^)]*[Tt]raining|ValueError\([^)]*(not support training|not trainable))",
+        inspect.getsource(cls.forward),
     )
 
 
@@ -1208,7 +1209,7 @@ def _objects(request: Request, made: Mapping[str, Tensor]) -> list[dict[str, Ten
         places = torch.rand((len(classes), 4), generator=request.generator(f"boxes.{row}"))
         boxes = torch.cat([0.3 + 0.4 * places[:, :2], 0.1 + 0.4 * places[:, 2:]], dim=-1)
         found.append({"class_labels": classes, "boxes": boxes})
-        if request.cls.__name__.endswith("ForSegmentation"):
+        if request.cls.__name__.endswith(("ForSegmentation", "ForInstanceSegmentation")):
             found[-1]["masks"] = _object_masks(request, made, row, len(classes))
     return found
 
@@ -1277,7 +1278,7 @@ def _labels(request: Request, made: Mapping[str, Tensor]) -> Any:
     if name.endswith(("ForTokenClassification", "ForEntitySpanClassification")):
         reference = "entity_ids" if "Span" in name else "input_ids"
         return request.integers("labels", 0, classes, *made[reference].shape)
-    if name.endswith(("ForObjectDetection", "ForSegmentation")):
+    if name.endswith(("ForObjectDetection", "ForSegmentation", "ForInstanceSegmentation")):
         return _objects(request, made)
     if name.endswith("DepthEstimation"):
         return request.noise("labels", batch, *_side(request)).abs() + 0.5
