@@ -36,6 +36,8 @@ SOUND_MASKS = ("input_features_mask", "feature_attention_mask", "padding_mask", 
 
 def is_structural(cell: Cell, name: str) -> bool:
     """Returns whether an input says how another one is laid out; a mask over sound counts its placeholders."""
+    if name == "pixel_attention_mask" and "spatial_shapes" in cell.inputs:  # counts the placeholders of a picture
+        return placeholder(cell.config, "image") is not None
     tiles = name == "pixel_attention_mask" and cell.inputs[name].dim() == 2  # says which tiles of a picture there are
     return name in STRUCTURAL or tiles or (name in SOUND_MASKS and placeholder(cell.config, "audio") is not None)
 

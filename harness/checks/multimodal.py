@@ -354,8 +354,9 @@ def _assert_loss_of_the_decoder(cell: Cell) -> None:
     outputs = cell.forward(inputs={**_prompt(cell), "labels": labels})
     logits = cell.primary(outputs)
     assert_close("loss", outputs.loss, cross_entropy(logits, labels), cell.tolerance, "against the cross entropy")
-    plain = cell.forward(inputs={**_prompt(cell), "labels": cell.inputs["decoder_input_ids"]})
-    shifted = cell.inputs["decoder_input_ids"].roll(1, dims=1)
+    words = generation.with_token(cell, cell.inputs["decoder_input_ids"], 0)  # the start token is no label
+    plain = cell.forward(inputs={**_prompt(cell), "labels": words})
+    shifted = words.roll(1, dims=1)
     shifted[:, 0] = _start_token(cell)
     expected = logits_of(cell, {**_prompt(cell), "decoder_input_ids": shifted})
     assert_close("logits", cell.primary(plain), expected, cell.tolerance, "between labels and them shifted by hand")
