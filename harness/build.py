@@ -92,8 +92,12 @@ def model_classes(spec: Spec) -> list[type[PreTrainedModel]]:
 
 
 def _is_concrete(cls: type[Any]) -> bool:
-    """Returns whether a class is a model that can be made: not an abstract `XPreTrainedModel` or `PretrainedX`."""
-    return issubclass(cls, PreTrainedModel) and "pretrained" not in cls.__name__.lower()
+    """Returns whether a class is a model that can be made: not an abstract `XPreTrainedModel` or `PretrainedX`.
+
+    A tower may be called so and be a model all the same (Qwen2.5-VL's): what is abstract has no `forward`.
+    """
+    abstract = "pretrained" in cls.__name__.lower() and cls.forward is nn.Module.forward
+    return issubclass(cls, PreTrainedModel) and not abstract and not cls.__name__.endswith("PreTrainedModel")
 
 
 def main_class(spec: Spec) -> type[PreTrainedModel]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from harness import build, shrink
 from harness.spec import SpecError
@@ -159,3 +160,11 @@ def test_every_configuration_takes_a_padding_token() -> None:
 def test_abstract_classes_are_no_heads() -> None:
     names = [cls.__name__ for cls in build.model_classes(made_up.spec())]
     assert names == ["MadeUpForCausalLM", "MadeUpClassifier"]
+
+
+def test_a_class_called_pretrained_is_a_model_where_it_runs() -> None:
+    abstract = type("PretrainedMadeUp", (PreTrainedModel,), {})
+    tower = type("MadeUpTowerPretrainedModel", (PreTrainedModel,), {"forward": lambda self: None})
+    assert not build._is_concrete(abstract)
+    assert build._is_concrete(tower)
+    assert not build._is_concrete(PreTrainedModel)
