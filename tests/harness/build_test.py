@@ -86,6 +86,19 @@ def test_running_statistics_move_and_variances_stay_positive() -> None:
     assert bool((model[0].running_mean != 0).any())
 
 
+def test_batch_norms_scale_by_about_one() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(64))
+    nn.init.normal_(model[0].weight, std=0.02)  # as some classes start them
+    build.fill_weights(model, 0)
+    assert 0.5 < float(model[0].weight.min()) < float(model[0].weight.max()) < 1.5
+
+
+def test_convolutions_before_a_rectifier_keep_the_variance() -> None:
+    model = nn.Sequential(nn.Conv2d(100, 80, 1, bias=False))
+    build.fill_weights(model, 0)
+    assert 0.8 < float(model(torch.randn(4, 100, 9, 9).relu()).square().mean().sqrt()) < 1.2
+
+
 def test_the_row_of_padding_stays_zero() -> None:
     model = nn.Sequential(nn.Embedding(5, 4, padding_idx=2))
     build.fill_weights(model, 0)

@@ -213,3 +213,33 @@ def test_a_decoder_of_codebooks_has_a_row_for_each() -> None:
     assert made["decoder_input_ids"].shape[0] == 8
     assert made["decoder_attention_mask"].shape[0] == 2
     assert list(made["labels"].shape) == [2, made["decoder_input_ids"].shape[1], 4]
+
+
+def test_detectors_learn_classes_and_boxes_and_rows_differ_in_objects() -> None:
+    class MadeUpForObjectDetection:
+        def forward(self, pixel_values: Any, labels: Any = None) -> None: ...
+
+    labels = make(MadeUpForObjectDetection, shrink.shrink(TowerConfig()), labels=True)["labels"]
+    assert [len(row["class_labels"]) for row in labels] == [2, 1]
+    for row in labels:
+        assert row["boxes"].shape == (len(row["class_labels"]), 4)
+        assert bool(((row["boxes"] > 0) & (row["boxes"] < 1)).all())
+
+
+def test_segmenters_learn_a_mask_for_each_class() -> None:
+    class MadeUpForUniversalSegmentation:
+        def forward(self, pixel_values: Any, mask_labels: Any = None, class_labels: Any = None) -> None: ...
+
+    made = make(MadeUpForUniversalSegmentation, shrink.shrink(TowerConfig()), labels=True)
+    for masks, classes in zip(made["mask_labels"], made["class_labels"], strict=True):
+        assert masks.shape == (len(classes), *made["pixel_values"].shape[-2:])
+
+
+def test_a_class_that_refuses_training_gets_no_labels() -> None:
+    class MadeUpForDepthEstimation:
+        def forward(self, pixel_values: Any, labels: Any = None) -> None:
+            if labels is not None:
+                raise NotImplementedError("Training is not implemented yet")
+
+    assert not inputs.takes_labels(MadeUpForDepthEstimation)
+    assert "labels" not in make(MadeUpForDepthEstimation, shrink.shrink(TowerConfig()), labels=True)

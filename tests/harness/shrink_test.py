@@ -211,3 +211,14 @@ def test_the_start_token_is_the_first_of_the_decoder() -> None:
 
     assert shrink.shrink(T5Config()).decoder_start_token_id == 0
     assert shrink.shrink(T5GemmaConfig()).decoder_start_token_id == T5GemmaConfig().decoder.bos_token_id
+
+
+def test_widths_of_stages_do_not_grow() -> None:
+    tiny = shrink.shrink(StagedConfig(hidden_sizes=(16, 24, 384, 768)))
+    assert tiny.hidden_sizes == [16, 24, 96, 128]
+
+
+def test_a_backbone_keeps_the_switches_that_it_was_given() -> None:
+    tiny = shrink.shrink(StagedConfig(return_class_token=True, memory_size=4096))
+    assert tiny.return_class_token is True
+    assert not hasattr(tiny, "memory_size")
