@@ -179,11 +179,19 @@ def _read_folder(package: Path, folder: str) -> _Source:
         if path.name.startswith("modeling_"):
             default_types |= set(_default_types(text))
             models |= {match[1]: tuple(_names(match[2])) for match in _CLASS.finditer(text)}
-            public += [name for block in _PUBLIC.findall(text) for name in _STRING.findall(_COMMENT.sub("", block))]
+            names = [name for block in _PUBLIC.findall(text) for name in _STRING.findall(_COMMENT.sub("", block))]
+            public += [name for name in names if "pretrained" not in name.lower() or _runs(text, name)]
         elif path.name.startswith("configuration_") and folder != "auto":
             default_types |= set(_default_types(text))
             configs |= _configs(package, path)
     return _Source(frozenset(imports - {folder}), frozenset(default_types), tuple(public), models, configs)
+
+
+def _runs(text: str, name: str) -> bool:
+    """Returns whether a class of a module has a `forward`, or inherits a tower: what has none is the base of others."""
+    bases, _, rest = text.partition(f"\nclass {name}(")[2].partition("):")
+    inherited = bases.endswith("PretrainedModel")
+    return inherited or "\n    def forward(" in rest.partition("\nclass ")[0]
 
 
 def _imported_folders(text: str) -> Iterator[str]:
