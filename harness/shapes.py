@@ -121,7 +121,8 @@ def documented_shapes(
     elif class_name.endswith("ForMaskedImageModeling") and "pixel_values" in inputs:
         shapes["reconstruction"] = tuple(inputs["pixel_values"].shape)
     elif class_name.endswith("ForQuestionAnswering"):
-        shapes["start_logits"] = shapes["end_logits"] = (batch, tokens)
+        width = None if "pixel_values" in inputs else tokens  # patches may stand behind the words
+        shapes["start_logits"] = shapes["end_logits"] = (batch, width)
     elif judges_tokens:
         shapes["logits"] = (batch, tokens)
     elif class_name.endswith(_LANGUAGE):
