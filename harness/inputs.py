@@ -1271,6 +1271,8 @@ def _labels(request: Request, made: Mapping[str, Tensor]) -> Any:
         return request.integers("labels", 0, CHOICES, batch)
     if "visual_feats" in made or "visual_embeds" in made:
         return _labels_of_regions(request, made, classes)
+    if name.endswith("ForImageAndTextRetrieval"):  # whether the text is the picture's
+        return request.integers("labels", 0, 2, batch)
     if name.endswith("ForCTC"):
         return tokens(request, "labels", batch, 3)
     if name.endswith("SpadeELForTokenClassification"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
+import re
 import tempfile
 from itertools import pairwise
 from pathlib import Path
@@ -606,12 +607,16 @@ def test_outputs_are_alive(cell: Cell, outputs: dict[str, Tensor]) -> None:
             assert spread > EFFECT * scale, f"{name} is constant ({float(values.flatten()[0]):.6g} everywhere)"
 
 
+# A stack's name; of several towers' stacks under one name, each has a number (BridgeTower).
+_STACK = re.compile(r"hidden_states(\.\d+)?$")
+
+
 def _hidden_states(cell: Cell) -> dict[str, list[Tensor]]:
     """Returns the stacks of hidden states by name, those of the models inside a model too, one tensor per layer."""
     stacks: dict[str, list[Tensor]] = {}
     for name, tensor in cell.tensors(cell.forward(output_hidden_states=True)).items():
         stack, _, index = name.rpartition(".")
-        if stack.endswith("hidden_states") and index.isdigit():
+        if _STACK.search(stack) and index.isdigit():
             stacks.setdefault(stack, []).append(tensor)
     return stacks
 
