@@ -568,6 +568,8 @@ def _pixel_values(request: Request, made: dict[str, Tensor]) -> Tensor:
         return _patch_rows(request, "pixel_values").unflatten(0, (request.batch, -1))
     if _first(request.config, "image_grid_pinpoints") and "image_sizes" in request.parameters:
         return _picture(request, "pixel_values", request.batch, _tiles(request))
+    if request.cls.__name__.endswith("ForKeypointMatching"):  # pairs of pictures
+        return _picture(request, "pixel_values", request.batch, 2)
     frames = getattr(_vision(request.config), "num_frames", None)
     if isinstance(frames, int) and request.cls.__name__.endswith("VisionModel"):  # a tower reads frames as rows
         return _picture(request, "pixel_values", request.batch * request.size("video_frames", frames))

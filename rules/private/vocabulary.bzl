@@ -22,6 +22,7 @@ TASKS = [
     "image-to-image",
     "image-to-text",
     "keypoint-detection",
+    "keypoint-matching",
     "mask-generation",
     "object-detection",
     "question-answering",
