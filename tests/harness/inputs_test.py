@@ -243,3 +243,44 @@ def test_a_class_that_refuses_training_gets_no_labels() -> None:
 
     assert not inputs.takes_labels(MadeUpForDepthEstimation)
     assert "labels" not in make(MadeUpForDepthEstimation, shrink.shrink(TowerConfig()), labels=True)
+
+
+class PicturesWithShapes(Words):
+    """Takes rows of patches, each picture with a shape of its own."""
+
+    def forward(  # type: ignore[override]
+        self, pixel_values: Any, pixel_attention_mask: Any = None, spatial_shapes: Any = None
+    ) -> None:
+        """Only the signature counts."""
+
+
+class PicturesWithGrids(Words):
+    """Takes pictures and videos as rows of patches of all rows together."""
+
+    def forward(
+        self, pixel_values: Any, image_grid_thw: Any = None, pixel_values_videos: Any = None, video_grid_thw: Any = None
+    ) -> None:
+        """Only the signature counts."""
+
+
+def test_shapes_count_the_patches_of_a_picture() -> None:
+    made = make(PicturesWithShapes, shrink.shrink(TowerConfig()), category="multimodal")
+    assert made["pixel_values"].shape[:2] == made["pixel_attention_mask"].shape
+    assert made["spatial_shapes"].prod(-1).tolist() == [made["pixel_values"].shape[1]] * 2
+
+
+def test_grids_count_the_patches_of_pictures_and_videos() -> None:
+    made = make(PicturesWithGrids, shrink.shrink(TowerConfig()), category="multimodal")
+    assert int(made["image_grid_thw"].prod(-1).sum()) == made["pixel_values"].shape[0]
+    assert int(made["video_grid_thw"].prod(-1).sum()) == made["pixel_values_videos"].shape[0]
+
+
+def test_declared_segments_boxes_and_multiples_of_the_batch(words: Any) -> None:
+    options = {"past": {"kind": "segments", "last": 4, "shape": ["batch", "tokens"]}}
+    past = make(Words, words, options=options)["past"]
+    assert past.shape == (2, inputs.SEQUENCE)
+    assert past.sum(-1).tolist() == [4, 4]
+    assert bool((past[:, -4:] == 1).all())
+    made = make(Words, words, options={"past": {"kind": "unit_boxes", "shape": ["3*batch", 4]}})["past"]
+    assert made.shape == (6, 4)
+    assert bool(((made >= 0) & (made <= 1)).all())
