@@ -692,8 +692,3 @@ def test_loads_only_declared_slices(cell: Cell) -> None:
         f"the run loaded {', '.join(undeclared)} of transformers/models, which the cell does not depend on; "
         f"add them to `backbones` of hf_model in the declaration"
     )
-
-
-# probe 2160
-# probe 20380
-# probe 24083

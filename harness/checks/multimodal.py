@@ -26,6 +26,9 @@ from harness.generation import (
 from harness.perturb import perturbed
 
 _VISUAL = ("pixel_values", "pixel_values_videos", "image_patches", "flattened_patches", "visual_feats", "visual_embeds")
+_PROTEIN = ("protein_input_ids",)
+"""What a text is about where that is a protein: its tokens are read by an encoder of their own, as pixels are."""
+
 _IMAGE_TOKEN = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
 
 
@@ -42,8 +45,8 @@ def primary(cell: Cell) -> Tensor:
 
 
 def _visual(cell: Cell) -> list[str]:
-    """Returns the names of the inputs that hold images or videos."""
-    return [name for name in _VISUAL if name in cell.inputs]
+    """Returns the names of the inputs that hold what the text is about: images, videos, a protein."""
+    return [name for name in (*_VISUAL, *_PROTEIN) if name in cell.inputs]
 
 
 def _contrastive(cell: Cell) -> bool:

@@ -34,6 +34,7 @@ MODELS = {
     "clip": ("multimodal", "clip", "clip", "CLIPModel"),
     "llava": ("multimodal", "llava", "llava", "LlavaForConditionalGeneration"),
     "glm_ocr": ("multimodal", "glm_ocr", "glm_ocr", "GlmOcrForConditionalGeneration"),
+    "evolla": ("multimodal", "evolla", "evolla", "EvollaForProteinText2Text"),
     "mamba": ("decoder", "mamba", "mamba", "MambaForCausalLM"),
     "mbart": ("encoder_decoder", "mbart", "mbart", "MBartForConditionalGeneration"),
     "wav2vec2": ("audio", "wav2vec2", "wav2vec2", "Wav2Vec2ForCTC"),
@@ -68,6 +69,10 @@ CONFIGS: dict[str, dict[str, Any]] = {
 INPUTS: dict[str, dict[str, Any]] = {
     "bark": {"labels": None},
     "glm_ocr": {"pixel_values_videos": None, "video_grid_thw": None},
+    "evolla": {
+        "protein_attention_mask": {"kind": "mask", "shape": ["batch", 7]},
+        "protein_input_ids": {"high": 20, "kind": "integers", "low": 5, "shape": ["batch", 7]},
+    },
 }
 
 

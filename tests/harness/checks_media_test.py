@@ -162,6 +162,13 @@ MULTIMODAL: dict[str, tuple[str, str, Break, str, bool]] = {
         "does not move when pixel_values is changed",
         False,
     ),
+    "protein ignored": (
+        "evolla",
+        "image_moves_the_output",
+        _given("protein_input_ids", lambda x: torch.full_like(x, 9)),
+        "does not move when protein_input_ids is changed",
+        False,
+    ),
     "video ignored": (
         "glm_ocr",
         "a_video_in_place_of_the_image_moves_the_output",
