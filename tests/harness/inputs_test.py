@@ -284,3 +284,76 @@ def test_declared_segments_boxes_and_multiples_of_the_batch(words: Any) -> None:
     made = make(Words, words, options={"past": {"kind": "unit_boxes", "shape": ["3*batch", 4]}})["past"]
     assert made.shape == (6, 4)
     assert bool(((made >= 0) & (made <= 1)).all())
+
+
+class PicturesWithPrompts(Words):
+    """Takes pictures and what shows where to look."""
+
+    def forward(  # type: ignore[override]
+        self,
+        pixel_values: Any,
+        input_points: Any = None,
+        input_labels: Any = None,
+        input_boxes: Any = None,
+        input_masks: Any = None,
+    ) -> None:
+        """Only the signature counts."""
+
+
+class PicturesForKeypointMatching(Words):
+    """Takes pairs of pictures."""
+
+    def forward(self, pixel_values: Any) -> None:  # type: ignore[override]
+        """Only the signature counts."""
+
+
+class PicturesForPreTraining(Words):
+    """Takes videos of which half is hidden."""
+
+    def forward(self, pixel_values: Any, bool_masked_pos: Any = None, noise: Any = None) -> None:  # type: ignore[override]
+        """Only the signature counts."""
+
+
+class PicturesForObjectDetection(Words):
+    """Takes labels only to refuse them."""
+
+    def forward(self, pixel_values: Any, labels: Any = None) -> None:  # type: ignore[override]
+        """Refuses."""
+        raise ValueError("PicturesForObjectDetection does not support training")
+
+
+def test_prompts_lie_on_the_picture_one_of_each_kind() -> None:
+    from transformers import SamConfig
+
+    tiny = shrink.shrink(SamConfig())
+    made = make(PicturesWithPrompts, tiny, category="vision")
+    side = made["pixel_values"].shape[-1]
+    assert made["input_points"].shape == (2, inputs.PROMPTS, inputs.POINTS, 2)
+    assert bool(((made["input_points"] >= 0) & (made["input_points"] <= side)).all())
+    assert set(made["input_labels"].flatten().tolist()) == {-1, 0, 1}
+    assert bool((made["input_boxes"][..., 2:] > made["input_boxes"][..., :2]).all())
+    assert made["input_masks"].shape[-1] == 4 * tiny.prompt_encoder_config.image_embedding_size
+
+
+def test_matchers_get_pairs_of_pictures() -> None:
+    made = make(PicturesForKeypointMatching, shrink.shrink(TowerConfig()), category="vision")
+    assert made["pixel_values"].dim() == 5
+    assert made["pixel_values"].shape[:2] == (2, 2)
+
+
+def test_half_of_the_patches_of_every_row_are_masked_and_what_masks_them_is_given() -> None:
+    from transformers import VideoMAEConfig, ViTMAEConfig
+
+    tiny = shrink.shrink(VideoMAEConfig())
+    made = make(PicturesForPreTraining, tiny, category="vision")
+    patches = tiny.num_frames // tiny.tubelet_size * shrink.patch_count(tiny)
+    assert made["bool_masked_pos"].shape == (2, patches)
+    assert made["bool_masked_pos"].sum(-1).tolist() == [patches // 2] * 2
+    assert "noise" not in made
+    tiny = shrink.shrink(ViTMAEConfig())
+    assert make(PicturesForPreTraining, tiny, category="vision")["noise"].shape == (2, shrink.patch_count(tiny))
+
+
+def test_classes_that_refuse_labels_get_none() -> None:
+    assert not inputs.takes_labels(PicturesForObjectDetection)
+    assert inputs.takes_labels(PicturesForImageClassification)

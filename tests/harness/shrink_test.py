@@ -222,3 +222,26 @@ def test_a_backbone_keeps_the_switches_that_it_was_given() -> None:
     tiny = shrink.shrink(StagedConfig(return_class_token=True, memory_size=4096))
     assert tiny.return_class_token is True
     assert not hasattr(tiny, "memory_size")
+
+
+def test_random_positions_stay_half_as_wide_as_the_features() -> None:
+    from transformers import SamConfig
+
+    tiny = shrink.shrink(SamConfig())
+    assert 2 * tiny.vision_config.num_pos_feats == tiny.vision_config.output_channels
+    assert tiny.vision_config.output_channels == tiny.prompt_encoder_config.hidden_size
+
+
+def test_sizes_of_maps_follow_the_picture_of_the_backbone() -> None:
+    from transformers import Sam3VisionConfig
+
+    tiny = shrink.shrink(Sam3VisionConfig())
+    side = tiny.backbone_config.image_size // tiny.backbone_config.patch_size
+    assert tiny.backbone_feature_sizes == [[4 * side] * 2, [2 * side] * 2, [side] * 2]
+
+
+def test_stages_that_are_lists_of_blocks_keep_their_outputs() -> None:
+    from transformers import PPLCNetV3Config
+
+    tiny = shrink.shrink(PPLCNetV3Config(out_indices=[2, 3, 4, 5]))
+    assert tiny.out_indices == [2, 3, 4, 5]
