@@ -289,7 +289,7 @@ def test_declared_segments_boxes_and_multiples_of_the_batch(words: Any) -> None:
 class PicturesWithPrompts(Words):
     """Takes pictures and what shows where to look."""
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         pixel_values: Any,
         input_points: Any = None,
