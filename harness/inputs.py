@@ -562,6 +562,8 @@ def _picture(request: Request, name: str, *lead: int) -> Tensor:
 
 def _pixel_values(request: Request, made: dict[str, Tensor]) -> Tensor:
     """Pictures (batch, channels, height, width); tiles or frames before the channels; rows of patches with a grid."""
+    if {"image_position_ids", "pixel_position_ids"} & set(request.parameters):
+        return _placed_patches(request, "pixel_values")
     if {"image_grid_thw", "grid_thw"} & set(request.parameters):
         return _patch_rows(request, "pixel_values")
     if "spatial_shapes" in request.parameters:  # a batch of rows of patches, each picture with a shape of its own
@@ -624,6 +626,27 @@ def _region_ones(request: Request, made: dict[str, Tensor]) -> Tensor | None:
     """Ones for every region."""
     found = made.get("visual_feats", made.get("visual_embeds"))
     return torch.ones(found.shape[:-1], dtype=torch.long) if found is not None else None
+
+
+def _pooled_side(request: Request) -> int:
+    """Returns the patches a side of a picture whose patches are given with their places: two windows of pooling."""
+    return 2 * int(_first(request.config, "pooling_kernel_size") or 1)
+
+
+def _placed_patches(request: Request, name: str) -> Tensor:
+    """Patches (batch, patches, values of the pixels), from 0 to 1."""
+    vision = _node(request.config, "patch_size") or request.config
+    features = 3 * int(getattr(vision, "model_patch_size", None) or vision.patch_size) ** 2
+    return request.noise(name, request.batch, _pooled_side(request) ** 2, features).sigmoid()
+
+
+def _patch_places(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """Column and row of each patch (batch, patches, 2)."""
+    if "pixel_values" not in made:
+        return None
+    side = torch.arange(_pooled_side(request))
+    rows, columns = torch.meshgrid(side, side, indexing="ij")
+    return torch.stack([columns.flatten(), rows.flatten()], -1).expand(request.batch, -1, -1).contiguous()
 
 
 def _original_size(request: Request) -> tuple[int, int]:
@@ -850,6 +873,7 @@ def _spectrum(request: Request) -> int:
         "num_mel_bins",
         "n_mels",
         "feature_projection_input_dim",
+        "audio_embed_dim",
         "feat_dim",
         "input_dim",
     )
@@ -908,7 +932,9 @@ def _features_mask(request: Request, made: dict[str, Tensor]) -> Tensor | None:
         return None
     bins = _spectrum(request)
     axis = 2 if frames.shape[1] == bins and frames.shape[2] != bins else _time_axis(request)
-    return _heard(request, frames.shape[0], frames.shape[axis])
+    heard = _heard(request, frames.shape[0], frames.shape[axis])
+    by_place = "image_position_ids" in request.parameters  # Gemma 4 picks the frames by the mask
+    return heard.bool() if by_place and heard is not None else heard
 
 
 def _padding_mask(request: Request, made: dict[str, Tensor]) -> Tensor | None:
@@ -1082,6 +1108,8 @@ MAKERS: dict[str, Maker] = {
     "image_merge_sizes": _merge_sizes("pixel_values"),
     "video_merge_sizes": _merge_sizes("pixel_values_videos"),
     "merge_sizes": _merge_sizes("pixel_values"),
+    "image_position_ids": _patch_places,
+    "pixel_position_ids": _patch_places,
     "image_grid_thw": _grid_of("pixel_values"),
     "video_grid_thw": _grid_of("pixel_values_videos"),
     "grid_thw": _grid_of("pixel_values", "hidden_states"),

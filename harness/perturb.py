@@ -22,6 +22,7 @@ STRUCTURAL = frozenset(
     {
         "image_sizes",
         "image_grid_thw",
+        "image_position_ids",
         "video_grid_thw",
         "spatial_shapes",
         "image_merge_sizes",
