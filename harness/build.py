@@ -274,6 +274,8 @@ def count_features(model: PreTrainedModel, modality: str, given: Mapping[str, to
     queries = getattr(model.config, "num_query_tokens", None)
     if owner is None and isinstance(queries, int):
         return queries
+    if owner is None and "cross_attention_mask" in inspect.signature(type(model).forward).parameters:
+        return 1  # one token says where a picture is, and words look across at its features (Mllama)
     needs_more = owner is None or not _required(getattr(owner, name)) <= given.keys()
     if needs_more and (lengths := _formula_of_lengths(model, given)):
         return lengths

@@ -184,7 +184,8 @@ def exchanged(inputs: dict[str, Tensor], first: int, second: int) -> dict[str, T
 def continued(inputs: dict[str, Tensor], tokens: Tensor) -> dict[str, Tensor]:
     """Returns `inputs` with more tokens (batch, length): visible, and of type 0 in whatever runs along them.
 
-    Token types go on as the last one, as `generate` has it (`_update_model_kwargs_for_generation`).
+    Token types, and what a word may look across at, go on as the last ones, as `generate` has it
+    (`_update_model_kwargs_for_generation`).
     """
     shape = inputs["input_ids"].shape
     more = tokens.shape[1] - shape[1]
@@ -195,8 +196,8 @@ def continued(inputs: dict[str, Tensor], tokens: Tensor) -> dict[str, Tensor]:
             added = kept.new_full(
                 (shape[0], max(0, more), *tensor.shape[2:]), int(name in ("attention_mask", "image_attention_mask"))
             )
-            if name == "token_type_ids":
-                added = tensor[:, -1:].expand(-1, max(0, more))
+            if name in ("token_type_ids", "cross_attention_mask"):
+                added = tensor[:, -1:].expand(-1, max(0, more), *tensor.shape[2:])
             out[name] = torch.cat([kept, added], dim=1)
     return out
 
