@@ -138,10 +138,11 @@ def _default(cls: type[Any], name: str) -> Any:
     return inspect.signature(cls.forward).parameters[name].default
 
 
-def takes_labels(cls: type[Any]) -> bool:
-    """Returns whether the class's `forward` makes a loss of `labels`: some take them only to refuse training."""
-    return "labels" in parameters(cls) and not re.search(
-        r"raise (NotImplementedError\([^)]*[Tt]raining|ValueError\([^)]*(not support training|not trainable))",
+def takes_labels(cls: type[Any], name: str = "labels") -> bool:
+    """Returns whether the class's `forward` makes a loss of the argument: some take it only to refuse training."""
+    refusals = r"not support training|not trainable|Training [^)]*is not supported"
+    return name in parameters(cls) and not re.search(
+        rf"raise (NotImplementedError\([^)]*[Tt]raining|ValueError\([^)]*({refusals}))",
         inspect.getsource(cls.forward),
     )
 
@@ -1186,7 +1187,7 @@ def make_labels(request: Request, made: Mapping[str, Tensor]) -> dict[str, Any]:
         found["labels"] = labels
     if "past_values" in made:
         found.update(_series_labels(request, made))
-    if "mask_labels" in parameters:
+    if takes_labels(request.cls, "mask_labels"):
         found.update(_segment_labels(request, made))
     if "codebook_pixel_values" in parameters:  # the pictures whose codes are what masked patches are compared with
         found["codebook_pixel_values"] = _picture(request, "codebook_pixel_values", request.batch)
