@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,11 @@ def _forwards_keywords(cls: type[PreTrainedModel]) -> bool:
     return any(given.kind is given.VAR_KEYWORD for given in inspect.signature(cls.forward).parameters.values())
 
 
+def _sets(cls: type[PreTrainedModel], name: str) -> bool:
+    """Whether `forward` hands a constant on as `name`, which a caller must then not give as well."""
+    return re.search(rf"\b{name}=(True|False|None)\b", inspect.getsource(cls.forward)) is not None
+
+
 def takes(cell: Cell, name: str) -> bool:
     """Whether the main class's `forward` takes the argument `name`.
 
@@ -69,7 +75,7 @@ def takes(cell: Cell, name: str) -> bool:
     """
     if name in parameters_of(cell.model_class):
         return True
-    if not _forwards_keywords(cell.model_class):
+    if not _forwards_keywords(cell.model_class) or _sets(cell.model_class, name):
         return False
     bases = [base for base in cell.model_class.__mro__[1:] if "forward" in vars(base)]
     inside = {type(module) for module in cell.model.modules() if hasattr(module, "base_model_prefix")}

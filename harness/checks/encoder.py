@@ -30,7 +30,7 @@ def _one_token_type(cell: Cell) -> str | None:
 
 def _pooled(cell: Cell, logits: Tensor) -> bool:
     """Whether the main output is one vector a row (a class of the text, an embedding) and has no place per token."""
-    return logits.dim() == 2 and logits.shape[1] != cell.inputs["input_ids"].shape[1]
+    return logits.dim() < 2 or (logits.dim() == 2 and logits.shape[1] != cell.inputs["input_ids"].shape[1])
 
 
 @check(level="consistent", core=True)

@@ -623,3 +623,13 @@ def test_the_encoder_reads_the_documents_where_a_class_takes_them() -> None:
         for cls in (BartForConditionalGeneration, RagTokenForGeneration)
     ]
     assert sides == ["input_ids", "context_input_ids"]
+
+
+def test_what_a_forward_hands_on_itself_is_no_keyword_of_its_callers() -> None:
+    from transformers import JevForDecision, LlamaForCausalLM
+
+    from harness.generation import _sets
+
+    assert _sets(JevForDecision, "use_cache")
+    assert not _sets(LlamaForCausalLM, "use_cache")
+    assert not _sets(JevForDecision, "attention_mask")
