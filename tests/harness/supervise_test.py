@@ -96,7 +96,7 @@ stop = threading.Event()
 threading.Thread(target=stop.wait).start()
 nowhere = Path("/nonexistent")
 try:
-    print(Zygote(Setting(run_cell, core_checks)).run_one(Job(*[nowhere] * 6)).output, end="")
+    print(Zygote(Setting(run_cell, core_checks)).run_one(Job(*[nowhere] * 7)).output, end="")
 finally:
     stop.set()
 """

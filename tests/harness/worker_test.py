@@ -470,6 +470,7 @@ def _workspace(folder: Path, cell_py: str) -> Path:
         "preload",
         "processes",
         "protocol",
+        "reference",
         "reporter",
         "spec",
         "supervise",
