@@ -9,6 +9,7 @@ Exit codes: 0 a declaration was written; 1 the command line is wrong; 2 none cou
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import importlib
 import json
@@ -131,8 +132,6 @@ def add(folder: str, inventory: Mapping[str, Any], category: str | None, tier: s
     Raises:
       CannotAdd: see `classes_of`; or `auto` knows none of the classes; or no attempt ran.
     """
-    import dataclasses
-
     from harness.build import config_class, default_config
 
     proposal = propose(folder, classes_of(folder, inventory))

@@ -191,7 +191,7 @@ def _check_keys(spec: Spec, cls: type[PreTrainedConfig], declared: Mapping[str, 
     if hasattr(cls, "set_output_features_output_indices"):
         known += ["out_indices", "out_features"]
     if {"encoder", "decoder"} <= cls.sub_configs_defaults.keys():  # a pair's own tokens come with its checkpoints
-        known += ["decoder_start_token_id", "pad_token_id"]
+        known.append("decoder_start_token_id")
     if all(key in known for key in declared):
         return
     default = default_config(cls, {key: value for key, value in declared.items() if key in known})
@@ -423,10 +423,7 @@ def fill_weights(model: nn.Module, seed: int) -> None:
         if isinstance(module, nn.modules.batchnorm._NormBase):
             _perturb_statistics(module, prefix, seed)
         for name, codes in module.named_buffers(recurse=False):
-            if name in (
-                "embed",
-                "embed_sum",
-            ):  # the codebook of a quantiser: learned, but a buffer, and zero by default
+            if name in ("embed", "embed_sum"):  # a quantiser's codebook: learned, but a buffer, and zero by default
                 codes.copy_(_noise(f"{prefix}.embed", codes.shape, seed))
 
 

@@ -90,7 +90,7 @@ def load(path: Path, locate: Locate) -> Contents:
         declarations=tuple(declaration.load(locate(item)) for item in grid.declarations),
         verdicts=tuple(_verdict(locate(item)) for item in grid.verdicts),
         backends=grid.backends,
-        inventory=None if grid.inventory is None else _inventory(locate(grid.inventory)),
+        inventory=None if grid.inventory is None else read_inventory(locate(grid.inventory)),
         named={} if grid.named is None else _named(locate(grid.named)),
     )
 
@@ -107,7 +107,7 @@ def _named(path: Path) -> dict[str, str]:
     return value
 
 
-def _inventory(path: Path) -> dict[str, tuple[str, ...]]:
+def read_inventory(path: Path) -> dict[str, tuple[str, ...]]:
     """Returns the classes of each folder; of the inventory's other fields reports need none."""
     value: Any = strict.read(path, "inventory")
     if not isinstance(value, dict):

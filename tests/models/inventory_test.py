@@ -30,7 +30,7 @@ def declarations() -> list[Declaration]:
 @pytest.fixture(scope="module")
 def folders() -> dict[str, tuple[str, ...]]:
     """The public model classes of each folder of the environment that has any."""
-    found = grid._inventory(_located("transformers_5_23/inventory.json"))
+    found = grid.read_inventory(_located("transformers_5_23/inventory.json"))
     return {folder: classes for folder, classes in found.items() if classes}
 
 
