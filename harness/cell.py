@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from transformers.configuration_utils import PreTrainedConfig
     from transformers.modeling_utils import PreTrainedModel
 
-    from harness.inputs import Features
+    from harness.inputs.request import Features
     from harness.runtimes import Runtime
 
 PRIMARY = (
@@ -164,8 +164,9 @@ class Cell:
           padding: tokens of padding at the end of the last row.
           options: sizes and tensors as in a declaration's `inputs` (`sequence_length=32`).
         """
-        from harness import inputs
         from harness.build import is_container, parts
+        from harness.inputs import make
+        from harness.inputs.request import OPTIONS, Request, parameters
 
         cls = cls or self.model_class
         if is_container(cls):
@@ -178,11 +179,11 @@ class Cell:
                 ).items()
             }
         declared = dict(self.spec.inputs)
-        elsewhere = {name for head in self.heads() if head is not cls for name in inputs.parameters(head)}
-        known = {*inputs.OPTIONS, *inputs.parameters(cls)}  # no head need take every input of another
+        elsewhere = {name for head in self.heads() if head is not cls for name in parameters(head)}
+        known = {*OPTIONS, *parameters(cls)}  # no head need take every input of another
         declared = {name: value for name, value in declared.items() if name in known or name not in elsewhere}
         config = self.config_for(cls)
-        request = inputs.Request(
+        request = Request(
             cls=cls,
             config=config,
             category=self.spec.category,
@@ -193,7 +194,7 @@ class Cell:
             labels=labels,
             padding=padding,
         )
-        made = inputs.make(request, self.spec.label)
+        made = make(request, self.spec.label)
         return {name: self._placed(value) for name, value in made.items()}
 
     def _placed(self, value: Any) -> Any:

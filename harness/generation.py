@@ -19,8 +19,8 @@ from transformers import GenerationMixin
 
 from harness.build import seed_torch
 from harness.compare import assert_close, assert_moved
-from harness.inputs import placeholder
-from harness.inputs import vocabulary as inputs_vocabulary
+from harness.inputs.configs import placeholder
+from harness.inputs.configs import vocabulary as inputs_vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.generation import plain_positions, vocabulary, with_token
-from harness.inputs import placeholder
+from harness.inputs.configs import placeholder
 
 if TYPE_CHECKING:
     from harness.cell import Cell

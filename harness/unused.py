@@ -12,7 +12,7 @@ from collections.abc import Container
 from typing import TYPE_CHECKING, Any
 
 from harness.generation import parameters_of
-from harness.inputs import nodes
+from harness.inputs.configs import nodes
 
 if TYPE_CHECKING:
     from harness.cell import Cell

@@ -32,7 +32,7 @@ from harness.generation import (
     partly_ignored,
     takes,
 )
-from harness.inputs import nodes, placeholder
+from harness.inputs.configs import nodes, placeholder
 from harness.perturb import SOUND_MASKS
 from harness.spec import Tolerance
 

@@ -32,7 +32,8 @@ from harness.compare import (
     effect,
 )
 from harness.generation import loss_of, parameters_of
-from harness.inputs import judges_tokens, takes_labels
+from harness.inputs.labels import judges_tokens
+from harness.inputs.request import takes_labels
 from harness.perturb import is_structural, perturbed
 from harness.reference import difference
 from harness.reporter import HarnessFault

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from harness import inputs, shrink
+from harness import shrink
+from harness.inputs import make as make_inputs
+from harness.inputs import request
+from harness.inputs.configs import special_tokens
+from harness.inputs.labels import judges_tokens
+from harness.inputs.request import CHOICES, SEQUENCE, Request, takes_labels
+from harness.inputs.text import boxes
 from harness.spec import SpecError
 from tests.harness.made_up import PairConfig, TextConfig, TowerConfig
 
@@ -45,7 +51,7 @@ class PicturesForImageClassification(Words):
 def make(cls: type[Any], config: Any, **changes: Any) -> dict[str, torch.Tensor]:
     """Returns inputs of a class; three features a picture."""
     values: dict[str, Any] = {"category": "decoder", "features": lambda modality, made: 3}
-    return inputs.make(inputs.Request(cls=cls, config=config, **{**values, **changes}), "//models/decoder/made_up:cpu")
+    return make_inputs(Request(cls=cls, config=config, **{**values, **changes}), "//models/decoder/made_up:cpu")
 
 
 @pytest.fixture(name="words")
@@ -65,7 +71,7 @@ def test_the_same_seed_gives_the_same_inputs_and_another_others(words: Any) -> N
 
 def test_words_are_ordinary(words: Any) -> None:
     made = make(Words, words, batch=20, options={"sequence_length": 60})["input_ids"]
-    assert not {*made.flatten().tolist()} & inputs.special_tokens(words)
+    assert not {*made.flatten().tolist()} & special_tokens(words)
     assert int(made.min()) >= shrink.FIRST_TOKEN
     assert int(made.max()) < words.vocab_size
 
@@ -84,19 +90,19 @@ def test_a_picture_takes_as_many_placeholders_as_the_model_says() -> None:
 
 def test_choices_come_between_batch_and_sequence(words: Any) -> None:
     made = make(WordsForMultipleChoice, words, labels=True)
-    assert made["input_ids"].shape == (2, inputs.CHOICES, inputs.SEQUENCE)
+    assert made["input_ids"].shape == (2, CHOICES, SEQUENCE)
     assert made["attention_mask"].shape == made["input_ids"].shape
-    assert int(made["labels"].max()) < inputs.CHOICES
+    assert int(made["labels"].max()) < CHOICES
 
 
 def test_labels_are_words_or_classes_by_the_head(words: Any) -> None:
-    assert make(Words, words, labels=True)["labels"].shape == (2, inputs.SEQUENCE)
+    assert make(Words, words, labels=True)["labels"].shape == (2, SEQUENCE)
     assert make(PicturesForImageClassification, shrink.shrink(TowerConfig()), labels=True)["labels"].shape == (2,)
 
 
 def test_padding_masks_the_end_of_the_last_row(words: Any) -> None:
     made = make(Words, words, padding=4)
-    assert made["attention_mask"].sum(1).tolist() == [inputs.SEQUENCE, inputs.SEQUENCE - 4]
+    assert made["attention_mask"].sum(1).tolist() == [SEQUENCE, SEQUENCE - 4]
     assert bool((made["input_ids"][-1, -4:] == words.pad_token_id).all())
 
 
@@ -112,10 +118,10 @@ def test_a_tensor_declared_null_is_left_out(words: Any) -> None:
 
 
 def test_boxes_are_boxes(words: Any) -> None:
-    request = inputs.Request(cls=Words, config=words, category="encoder", features=lambda modality, made: 0)
-    boxes = inputs.boxes(request, "bbox", 2, 9, 4)
-    assert bool((boxes[..., 2:] > boxes[..., :2]).all())
-    assert int(boxes.max()) <= 1000
+    asked = Request(cls=Words, config=words, category="encoder", features=lambda modality, made: 0)
+    places = boxes(asked, "bbox", 2, 9, 4)
+    assert bool((places[..., 2:] > places[..., :2]).all())
+    assert int(places.max()) <= 1000
 
 
 def test_an_unknown_input_is_an_error_with_the_nearest_name(words: Any) -> None:
@@ -130,7 +136,7 @@ def test_an_unknown_kind_is_an_error(words: Any) -> None:
 
 def test_a_declared_tensor_has_the_choices_of_a_class_with_choices(words: Any) -> None:
     made = make(WordsForMultipleChoice, words, options={"past": {"kind": "integers"}})
-    assert made["past"].shape == made["input_ids"].shape == (2, inputs.CHOICES, inputs.SEQUENCE)
+    assert made["past"].shape == made["input_ids"].shape == (2, CHOICES, SEQUENCE)
 
 
 def test_a_class_that_pre_trains_without_words_to_predict_judges_tokens(words: Any) -> None:
@@ -138,17 +144,17 @@ def test_a_class_that_pre_trains_without_words_to_predict_judges_tokens(words: A
     predictor = type("WordsForPreTraining", (Words,), {"_tied_weights_keys": {"head.weight": "words.weight"}})
     assert set(make(judge, words, labels=True)["labels"].flatten().tolist()) == {0, 1}
     assert int(make(predictor, words, labels=True)["labels"].max()) > 1
-    assert not inputs.judges_tokens(type("PicturesForPreTraining", (PicturesForImageClassification,), {}))
+    assert not judges_tokens(type("PicturesForPreTraining", (PicturesForImageClassification,), {}))
 
 
 def test_labels_that_link_tokens_name_the_next_one(words: Any) -> None:
     linker = type("WordsSpadeELForTokenClassification", (Words,), {})
-    assert make(linker, words, labels=True)["labels"][1].tolist() == list(range(1, inputs.SEQUENCE + 1))
+    assert make(linker, words, labels=True)["labels"][1].tolist() == list(range(1, SEQUENCE + 1))
 
 
 def test_a_negative_limit_of_positions_is_none(words: Any) -> None:
     words.max_position_embeddings = -1
-    assert make(Words, words)["input_ids"].shape == (2, inputs.SEQUENCE)
+    assert make(Words, words)["input_ids"].shape == (2, SEQUENCE)
 
 
 def test_a_question_stands_in_the_text(words: Any) -> None:
@@ -241,7 +247,7 @@ def test_a_class_that_refuses_training_gets_no_labels() -> None:
             if labels is not None:
                 raise NotImplementedError("Training is not implemented yet")
 
-    assert not inputs.takes_labels(MadeUpForDepthEstimation)
+    assert not takes_labels(MadeUpForDepthEstimation)
     assert "labels" not in make(MadeUpForDepthEstimation, shrink.shrink(TowerConfig()), labels=True)
 
 
@@ -278,7 +284,7 @@ def test_grids_count_the_patches_of_pictures_and_videos() -> None:
 def test_declared_segments_boxes_and_multiples_of_the_batch(words: Any) -> None:
     options = {"past": {"kind": "segments", "last": 4, "shape": ["batch", "tokens"]}}
     past = make(Words, words, options=options)["past"]
-    assert past.shape == (2, inputs.SEQUENCE)
+    assert past.shape == (2, SEQUENCE)
     assert past.sum(-1).tolist() == [4, 4]
     assert bool((past[:, -4:] == 1).all())
     made = make(Words, words, options={"past": {"kind": "unit_boxes", "shape": ["3*batch", 4]}})["past"]
@@ -328,7 +334,7 @@ def test_prompts_lie_on_the_picture_one_of_each_kind() -> None:
     tiny = shrink.shrink(SamConfig())
     made = make(PicturesWithPrompts, tiny, category="vision")
     side = made["pixel_values"].shape[-1]
-    assert made["input_points"].shape == (2, inputs.PROMPTS, inputs.POINTS, 2)
+    assert made["input_points"].shape == (2, request.PROMPTS, request.POINTS, 2)
     assert bool(((made["input_points"] >= 0) & (made["input_points"] <= side)).all())
     assert set(made["input_labels"].flatten().tolist()) == {-1, 0, 1}
     assert bool((made["input_boxes"][..., 2:] > made["input_boxes"][..., :2]).all())
@@ -355,5 +361,5 @@ def test_half_of_the_patches_of_every_row_are_masked_and_what_masks_them_is_give
 
 
 def test_classes_that_refuse_labels_get_none() -> None:
-    assert not inputs.takes_labels(PicturesForObjectDetection)
-    assert inputs.takes_labels(PicturesForImageClassification)
+    assert not takes_labels(PicturesForObjectDetection)
+    assert takes_labels(PicturesForImageClassification)

@@ -89,7 +89,7 @@ def test_a_configuration_with_words_gets_a_padding_token() -> None:
 
 
 def test_a_window_is_shorter_than_the_texts_of_a_cell() -> None:
-    from harness.inputs import SEQUENCE
+    from harness.inputs.request import SEQUENCE
 
     assert 1 < shrink.shrink(TextConfig()).sliding_window < SEQUENCE
 

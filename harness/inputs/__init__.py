@@ -1,0 +1,104 @@
+"""Synthesises seeded inputs for any model class from its configuration and the signature of its `forward`.
+
+What each argument is made of stands in `table.py`, by the argument's name; a declaration may set sizes or single
+tensors (see `OPTIONS` and `KINDS` in `request.py`). How many placeholders a picture or a sound takes is counted by the
+model's own feature extractor. Nothing is tried out: one set of inputs is made, and it fits or the cell fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.build import nearest
+from harness.inputs.labels import make_labels
+from harness.inputs.request import KINDS, OPTIONS, Request
+from harness.inputs.table import MAKERS, ORDER
+from harness.inputs.text import boxes, finish_text, row_shape, tokens
+from harness.spec import SpecError
+
+
+def make(request: Request, where: str) -> dict[str, Any]:
+    """Returns the inputs of one call of the class's `forward`, on the CPU, by argument name in the signature's order.
+
+    Args:
+      request: what is asked for.
+      where: the label, for errors.
+
+    Raises:
+      SpecError: a declared input is neither a size nor an argument of `forward`, or is not described rightly.
+    """
+    check_options(request, where)
+    made: dict[str, Any] = {}
+    names = [name for name in request.parameters if name in MAKERS]
+    for name in sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else -1):
+        if name in request.options and not isinstance(request.options[name], int):
+            value = _declared(request, name, where, made)
+        else:
+            value = MAKERS[name](request, made)
+        if value is not None:
+            made[name] = value
+    for name in [name for name in request.options if name in request.parameters and name not in made]:
+        if (value := _declared(request, name, where, made)) is not None:
+            made[name] = value
+    if request.labels:
+        made.update(make_labels(request, made))
+    finish_text(request, made)
+    return {name: made[name] for name in [*request.parameters, *made] if name in made}
+
+
+def check_options(request: Request, where: str) -> None:
+    """Raises a SpecError for a declared input that means nothing to the main class."""
+    known = [*OPTIONS, *request.parameters]
+    for name in request.options:
+        if name not in known:
+            raise SpecError(
+                f"{where}: inputs key {name!r} is neither a size ({', '.join(OPTIONS)}) nor an argument of "
+                f"{request.cls.__name__}.forward{nearest(name, known)}"
+            )
+
+
+def _declared(request: Request, name: str, where: str, made: Mapping[str, Tensor]) -> Tensor | None:
+    """Returns the tensor that the declaration describes for one argument."""
+    described = request.options[name]
+    if described is None:
+        return None
+    if not isinstance(described, Mapping) or described.get("kind") not in KINDS:
+        raise SpecError(f"{where}: inputs key {name!r} needs a `kind` of {', '.join(KINDS)}, or null to leave it out")
+    named = {"batch": request.batch, "sequence": request.length}
+    if "input_ids" in made:
+        named["tokens"] = made["input_ids"].shape[-1]
+    shape = [_declared_size(size, named) for size in described.get("shape", ["batch", "sequence"])]
+    if described.get("shape", ["batch"])[:1] == ["batch"]:
+        shape[:1] = row_shape(request)
+    kind = described["kind"]
+    if kind == "segments":
+        segments = torch.zeros(shape, dtype=torch.long)
+        segments[..., -described["last"] :] = 1
+        return segments
+    if kind == "tokens":
+        return tokens(request, name, *shape)
+    if kind == "flags":
+        return torch.ones(shape, dtype=torch.bool)
+    if kind == "boxes":
+        return boxes(request, name, *shape)
+    if kind == "unit_boxes":
+        return boxes(request, name, *shape) / 1000
+    if kind == "integers":
+        return request.integers(name, described.get("low", 0), described.get("high", 2), *shape)
+    return (
+        {"mask": torch.ones, "zeros": torch.zeros}[kind](shape, dtype=torch.long)
+        if kind != "noise"
+        else request.noise(name, *shape)
+    )
+
+
+def _declared_size(size: int | str, named: Mapping[str, int]) -> int:
+    """Returns the number that one entry of a declared shape stands for."""
+    if isinstance(size, int):
+        return size
+    times, _, name = size.rpartition("*")
+    return int(times or 1) * named[name]
