@@ -30,7 +30,7 @@ LIBRARIES = (
     "transformers.models.auto.modeling_auto",
 )
 
-PROGRAMS = ("live", "worker")
+PROGRAMS = ("live", "scan", "worker")
 """Modules of the harness that are entries, not parts of a run."""
 
 MOCK = ("harness.cell",)
@@ -54,7 +54,6 @@ def modules(*, mock: bool) -> list[str]:
     return [
         *LIBRARIES,
         *(f"harness.{name}" for name in found if name not in PROGRAMS and name != "checks"),
-        "harness.runtimes.eager",
     ]
 
 

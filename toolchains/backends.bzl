@@ -49,5 +49,8 @@ BACKENDS = [
 # The backend that reference values are recorded on.
 REFERENCE = "cpu"
 
+# The runtimes of the table, each once, each with an adapter in harness/runtimes/.
+RUNTIMES = {backend.runtime: None for backend in BACKENDS}.keys()
+
 # The devices of the table, each once. `cpu` is on every host.
 DEVICES = {backend.device: None for backend in BACKENDS}.keys()

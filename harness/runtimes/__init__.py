@@ -24,9 +24,6 @@ ADAPTERS: Mapping[str, str] = {"eager": "harness.runtimes.eager"}
 class Runtime(Protocol):
     """How models run on one backend."""
 
-    def identity(self) -> str:
-        """Returns what the adapter can say of the device itself, for example `cpu` or a GPU's name."""
-
     def place(self, value: torch.Tensor) -> torch.Tensor:
         """Returns an input on the device, floating ones in the backend's dtype."""
 

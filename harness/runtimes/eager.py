@@ -21,12 +21,6 @@ class Eager:
         self._device = device
         self._dtype = dtype
 
-    def identity(self) -> str:
-        """Returns the device's name as PyTorch gives it."""
-        if self._device.type == "cuda":
-            return torch.cuda.get_device_name(self._device)
-        return self._device.type
-
     def place(self, value: torch.Tensor) -> torch.Tensor:
         """Returns an input on the device, floating ones in the dtype."""
         return value.to(self._device, self._dtype if value.is_floating_point() else None)

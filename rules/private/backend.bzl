@@ -3,6 +3,7 @@
 BackendInfo = provider(
     doc = "One backend: a device with a runtime on it, a dtype and a tolerance.",
     fields = {
+        "adapter": "Depset of files: the module of `harness/runtimes/` that runs the model, and what it needs.",
         "atol": "Absolute tolerance, a string that reads as a number, in the output's own unit.",
         "counts": "Whether its verdicts count as coverage.",
         "device": "Name of the device, for example `cuda`.",
@@ -16,6 +17,7 @@ BackendInfo = provider(
 
 def _backend_impl(ctx):
     info = BackendInfo(
+        adapter = ctx.attr.adapter[DefaultInfo].files,
         atol = ctx.attr.atol,
         counts = ctx.attr.counts,
         device = ctx.attr.device,
@@ -31,6 +33,11 @@ backend = rule(
     implementation = _backend_impl,
     doc = "An accelerator toolchain made from one row of the table of backends.",
     attrs = {
+        "adapter": attr.label(
+            doc = "The runtime's module in `harness/runtimes/`, and what it needs.",
+            allow_files = [".py"],
+            mandatory = True,
+        ),
         "atol": attr.string(
             doc = "Absolute tolerance. A string, since attributes have no floating type.",
             mandatory = True,

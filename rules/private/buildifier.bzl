@@ -1,4 +1,4 @@
-"""The pinned buildifier as a repository: `@buildifier//:buildifier`, and where it runs at all.
+"""The pinned buildifier as a repository: `@buildifier//:buildifier`.
 
 ```python
 lint = use_extension("//rules/private:buildifier.bzl", "lint", dev_dependency = True)
@@ -6,8 +6,8 @@ use_repo(lint, "buildifier")
 ```
 
 It comes from npm, with the user's own registry settings, where there is an npm, or else from the project's releases;
-both have the same files, and the hash is checked. On a host that can reach neither, or that has no build of it, the
-test that needs it is skipped, not failed: the workspace's own tests need nothing but a Python and its packages.
+both have the same files, and the hash is checked. On a host that can reach neither, or that has no build of it, a
+program that says so and fails stands in its place: the test that needs it fails, and nothing else does.
 """
 
 _VERSION = "8.2.1"
@@ -27,6 +27,13 @@ _SHA256 = {
 _ARCHITECTURES = {"aarch64": "arm64", "amd64": "amd64", "arm64": "arm64", "x86_64": "amd64"}
 
 _NPM_SECONDS = 120
+
+_ABSENT = """\
+#!/bin/sh
+echo "no buildifier {version} for {host}: neither npm nor the project's releases gave it; mend the access, then run" >&2
+echo "bazel fetch --force --repo=@buildifier" >&2
+exit 1
+"""
 
 _BUILD = """\
 exports_files(["buildifier"], visibility = ["//visibility:public"])
@@ -74,15 +81,12 @@ def _buildifier_repository_impl(rctx):
     sha256 = _SHA256.get(host)
     found = sha256 and (_from_npm(rctx, host, sha256) or _from_releases(rctx, host, sha256))
     if not found:
-        rctx.file("buildifier", "", executable = False)
+        rctx.file("buildifier", _ABSENT.format(host = host, version = _VERSION))
     rctx.file("BUILD", _BUILD)
-    rctx.file("compatible.bzl", '"""Whether this host has buildifier."""\n\nCOMPATIBLE_WITH = {}\n'.format(
-        [] if found else ["@platforms//:incompatible"],
-    ))
 
 buildifier_repository = repository_rule(
     implementation = _buildifier_repository_impl,
-    doc = "The pinned buildifier. `@NAME//:compatible.bzl` has `COMPATIBLE_WITH` for the tests that run it.",
+    doc = "The pinned buildifier, or a program that says why it could not be had.",
     environ = ["PATH"],
 )
 

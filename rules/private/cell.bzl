@@ -91,7 +91,7 @@ def _verdict(ctx, spec, model, backend, environment):
         executable = environment.python,
         arguments = [startup, request],
         tools = depset(tools, transitive = [harness] if mock else [harness, environment.core]),
-        inputs = depset([spec, backend.identity] + ctx.files.reference, transitive = checks + [environment.frozen, model.slices]),
+        inputs = depset([spec, backend.identity] + ctx.files.reference, transitive = checks + [backend.adapter, environment.frozen, model.slices]),
         outputs = [outputs.verdict, outputs.junit, outputs.log, outputs.timings, outputs.observed],
         execution_requirements = {
             "requires-worker-protocol": "json",
