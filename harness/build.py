@@ -205,7 +205,8 @@ def _check_keys(spec: Spec, cls: type[PreTrainedConfig], declared: Mapping[str, 
 def _read_names(module: ModuleType) -> list[str]:
     """Returns the names of the attributes that the source of a module reads from a `config`, or a part of one."""
     file = getattr(module, "__file__", None)
-    return sorted(set(re.findall(r"config\.(\w+)", Path(file).read_text()))) if file else []
+    found = re.findall(r"""config\.(\w+)|getattr\(config, ["'](\w+)""", Path(file).read_text()) if file else []
+    return sorted({name for names in found for name in names if name})
 
 
 def _own_names(spec: Spec, full: PreTrainedConfig, declared: Mapping[str, Any], where: str) -> dict[str, Any]:

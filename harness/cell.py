@@ -381,8 +381,10 @@ def run(spec: Spec, reporter: Reporter) -> None:
         return
     import pytest
 
+    from harness import names
     from harness.checking import CheckPlugin
 
+    names.offer(spec.slices)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     cell = Cell(spec)
     plugin = CheckPlugin(cell, reporter)

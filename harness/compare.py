@@ -22,8 +22,13 @@ EFFECT = 1e-4
 
 
 def magnitude(tensor: Tensor) -> float:
-    """Returns the largest absolute value of `tensor` (any shape); 0.0 where it is empty."""
-    return float(tensor.detach().abs().max()) if tensor.numel() else 0.0
+    """Returns the largest finite absolute value of `tensor` (any shape); 0.0 where there is none."""
+    return float(_finite(tensor.detach()).abs().max()) if tensor.numel() else 0.0
+
+
+def _finite(tensor: Tensor) -> Tensor:
+    """Infinity, as a mask of scores leaves it, and NaN as zeros: what is measured against must not grow with them."""
+    return torch.where(torch.isfinite(tensor), tensor, torch.zeros_like(tensor))
 
 
 def allowed(expected: Tensor, tolerance: Tolerance) -> Tensor:
@@ -34,7 +39,7 @@ def allowed(expected: Tensor, tolerance: Tolerance) -> Tensor:
     logit near zero among logits near 100 carries the error of the large ones.
     """
     floor = tolerance.atol * max(1.0, magnitude(expected))
-    return floor + tolerance.rtol * expected.detach().abs()
+    return floor + tolerance.rtol * _finite(expected.detach()).abs()
 
 
 def position(index: int, shape: torch.Size) -> str:
@@ -115,8 +120,7 @@ def effect(actual: Tensor, expected: Tensor) -> float:
     if not torch.equal(torch.isfinite(actual), torch.isfinite(expected)):
         return float("inf")
     difference = torch.where(finite, (actual - expected).abs(), torch.zeros_like(expected))
-    scale = magnitude(torch.where(finite, expected, torch.zeros_like(expected)))
-    return magnitude(difference) / max(scale, 1e-12)
+    return magnitude(difference) / max(magnitude(expected), 1e-12)
 
 
 def assert_moved(name: str, actual: Tensor, expected: Tensor, when: str) -> None:

@@ -12,6 +12,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 Shape = tuple[int | None, ...]
@@ -138,6 +139,21 @@ def documented_shapes(
         shapes["logits_per_text"] = (rows, images)
         shapes["image_embeds"] = shapes["video_embeds"] = shapes["audio_embeds"] = (images, projection)
     return shapes
+
+
+def documented_mask(config: Any, inputs: Mapping[str, Tensor], output: Tensor) -> Tensor | None:
+    """Returns where an output is minus infinity by its documentation, of its shape; None where it is so nowhere.
+
+    A detector that scores each object against each word of a text (Grounding DINO, arXiv 2303.05499) gives scores for
+    `max_text_len` words: those behind the text, and those of its padding, are minus infinity.
+    """
+    words = getattr(config, "max_text_len", None)
+    if not isinstance(words, int) or "input_ids" not in inputs or output.shape[-1:] != (words,):
+        return None
+    text = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"])).bool()
+    hidden = torch.ones(text.shape[0], words, dtype=torch.bool, device=output.device)
+    hidden[:, : text.shape[1]] = ~text
+    return hidden.view(text.shape[0], *[1] * (output.dim() - 2), words).expand(output.shape)
 
 
 def disagreement(actual: tuple[int, ...], documented: Shape) -> str:

@@ -37,7 +37,7 @@ from harness.inputs.request import takes_labels
 from harness.perturb import is_structural, perturbed
 from harness.reference import difference
 from harness.reporter import HarnessFault
-from harness.shapes import batch_size, disagreement, documented_shapes, documents_loss
+from harness.shapes import batch_size, disagreement, documented_mask, documented_shapes, documents_loss
 from harness.unused import reason_unused
 
 # Steps of the training check, and how far each moves every weight against the sign of its gradient (the first
@@ -144,7 +144,13 @@ def _assert_documented(
     )
     rows = batch_size(inputs)
     for name, tensor in outputs.items():
-        assert_finite(name, tensor)
+        hidden = documented_mask(model.config, inputs, tensor)
+        if hidden is None:
+            assert_finite(name, tensor)
+        else:
+            bare = hidden & ~torch.isneginf(tensor)
+            assert not bare.any(), f"{name} is not -inf at {bare.nonzero()[0].tolist()}, where there is no word"
+            assert_finite(name, tensor.masked_fill(hidden, 0))
         if name in documented:
             fault = disagreement(tuple(tensor.shape), documented[name])
             assert not fault, f"{name} {fault}"
@@ -602,6 +608,7 @@ def test_outputs_are_alive(cell: Cell, outputs: dict[str, Tensor]) -> None:
             )
     for name, tensor in outputs.items():
         values = tensor.detach().double()
+        values = values[~torch.isneginf(values)]  # where a mask of scores is documented
         if values.numel() > 1 and name != "loss":
             spread = float(values.max() - values.min())
             scale = max(float(values.abs().max()), 1e-12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -60,6 +61,9 @@ def input_ids(request: Request, made: dict[str, Tensor]) -> Tensor | None:
         words = torch.cat(
             [words[..., :1], torch.tensor(run, dtype=torch.long).expand(*words.shape[:-1], -1), words[..., 1:]], dim=-1
         )
+    marks = getattr(sys.modules[request.cls.__module__], "SPECIAL_TOKENS", ())
+    if marks:  # what the code splits a text into phrases by, at both ends and between: each phrase sees itself alone
+        words[..., 0], words[..., 4::4], words[..., -1] = marks[0], marks[1], marks[1]
     question = first(request.config, "question_token_id")
     if isinstance(question, int):  # stands for what is asked for
         words[..., 1] = question

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -363,3 +364,10 @@ def test_half_of_the_patches_of_every_row_are_masked_and_what_masks_them_is_give
 def test_classes_that_refuse_labels_get_none() -> None:
     assert not takes_labels(PicturesForObjectDetection)
     assert takes_labels(PicturesForImageClassification)
+
+
+def test_text_that_the_code_splits_by_its_own_tokens_has_them(words: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "SPECIAL_TOKENS", [101, 102], raising=False)
+    row = make(Words, words)["input_ids"][0].tolist()
+    assert row[0] == 101
+    assert [place for place, word in enumerate(row) if word == 102] == [4, 8, 12]
