@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationMixin
+from transformers import DynamicCache, EncoderDecoderCache, GenerationMixin
 
 from harness.build import seed_torch
 from harness.compare import assert_close, assert_moved
@@ -56,6 +56,12 @@ def parameters_of(model: PreTrainedModel | type[PreTrainedModel]) -> list[str]:
         for name, parameter in inspect.signature(model.forward).parameters.items()
         if name != "self" and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
     ]
+
+
+def recurrent_state(cls: type[PreTrainedModel]) -> str | None:
+    """Returns the name under which `cls` takes its recurrent state; None where it has a cache of keys, or nothing."""
+    names = parameters_of(cls)
+    return None if "past_key_values" in names else next((name for name in RECURRENT_STATES if name in names), None)
 
 
 def _forwards_keywords(cls: type[PreTrainedModel]) -> bool:
@@ -353,9 +359,8 @@ def step(
     """
     piece = dict(inputs)
     batch, length = inputs[stream.tokens].shape
-    held = next((name for name in RECURRENT_STATES if name in parameters_of(cell.model_class)), None)
-    recurrent = held is not None and "past_key_values" not in parameters_of(cell.model_class)
-    cache_name = held if recurrent and held else "past_key_values"
+    recurrent = recurrent_state(cell.model_class)
+    cache_name = recurrent or "past_key_values"
     for name, tensor in inputs.items():
         along = tensor.dim() >= 2 and tensor.shape[:2] == (batch, length) and not tensor.is_floating_point()
         if name == stream.mask:  # a recurrent state has no places to look back at: the mask is that of the piece
@@ -435,10 +440,22 @@ def generate(cell: Cell, inputs: dict[str, Tensor], **options: Any) -> Generated
     if cell.spec.category == "multimodal":  # a placeholder that is written has no features
         found = [placeholder(cell.config, modality) for modality in ("image", "video", "audio")]
         settings.setdefault("suppress_tokens", sorted({token for token in found if token is not None}) or None)
+    if settings.get("use_cache", True) and _reads_an_encoder(cell, given):
+        config = cell.config.get_text_config(decoder=True)
+        settings["past_key_values"] = EncoderDecoderCache(DynamicCache(config=config), DynamicCache(config=config))
     seed_torch(0)
     with torch.no_grad():
         result = cell.model.generate(**given, return_dict_in_generate=True, output_logits=True, **settings)
     return Generated(result.sequences, tuple(result.logits))
+
+
+def _reads_an_encoder(cell: Cell, inputs: dict[str, Tensor]) -> bool:
+    """Whether a decoder is given an encoder's states, as by the model that it is a part of (vision_encoder_decoder).
+
+    To `generate` that model is an encoder-decoder, whose cache has a part for cross attention; of a decoder alone it
+    knows nothing, and cross attention would find its keys among those of self attention.
+    """
+    return "encoder_hidden_states" in inputs and not cell.config.is_encoder_decoder
 
 
 def assert_generations_agree(cell: Cell, cached: Generated, uncached: Generated) -> None:

@@ -31,7 +31,7 @@ from harness.compare import (
     changed,
     effect,
 )
-from harness.generation import loss_of, parameters_of
+from harness.generation import loss_of, parameters_of, recurrent_state
 from harness.inputs.labels import judges_tokens
 from harness.inputs.request import takes_labels
 from harness.perturb import is_structural, perturbed
@@ -298,8 +298,12 @@ def test_tied_embeddings_survive_save_and_load(cell: Cell) -> None:
 
 
 def _objective(cell: Cell, model: PreTrainedModel, inputs: dict[str, Tensor]) -> Tensor:
-    """Returns a scalar that depends on every floating output: the loss, where there is one, and all else projected."""
-    outputs = model(**inputs)
+    """Returns a scalar that depends on every floating output: the loss, where there is one, and all else projected.
+
+    A recurrent state is written in place and left out: evaluation keeps it, and no gradient goes back through it.
+    """
+    stateful = recurrent_state(type(model)) is not None and "use_cache" in parameters_of(model)
+    outputs = model(**inputs, **({"use_cache": False} if stateful else {}))
     generator = torch.Generator().manual_seed(7)
     total: Tensor = torch.zeros(())
     loss = getattr(outputs, "loss", None)

@@ -36,6 +36,7 @@ MODELS = {
     "glm_ocr": ("multimodal", "glm_ocr", "glm_ocr", "GlmOcrForConditionalGeneration"),
     "evolla": ("multimodal", "evolla", "evolla", "EvollaForProteinText2Text"),
     "mamba": ("decoder", "mamba", "mamba", "MambaForCausalLM"),
+    "trocr": ("decoder", "trocr", "trocr", "TrOCRForCausalLM"),
     "mbart": ("encoder_decoder", "mbart", "mbart", "MBartForConditionalGeneration"),
     "wav2vec2": ("audio", "wav2vec2", "wav2vec2", "Wav2Vec2ForCTC"),
     "speech_to_text": ("audio", "speech_to_text", "speech_to_text", "Speech2TextForConditionalGeneration"),
@@ -68,6 +69,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 
 INPUTS: dict[str, dict[str, Any]] = {
     "bark": {"labels": None},
+    "trocr": {"encoder_hidden_states": {"kind": "noise", "shape": ["batch", 5, 64]}},
     "glm_ocr": {"pixel_values_videos": None, "video_grid_thw": None},
     "evolla": {
         "protein_attention_mask": {"kind": "mask", "shape": ["batch", 7]},

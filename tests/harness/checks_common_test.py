@@ -371,6 +371,22 @@ def test_a_constant_that_the_first_forward_makes_need_not_come_back(monkeypatch:
     assert run_check(cell, "common::save_and_load_round_trip").outcome == "passed"
 
 
+@pytest.mark.parametrize(("model", "kept"), [("mamba", False), ("llama", None)])
+def test_gradients_leave_a_recurrent_state_out(model: str, kept: bool | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = Cell(spec_of(model))
+    sound = type(cell.model).forward
+    seen: list[Any] = []
+
+    @functools.wraps(sound)
+    def forward(self: Any, *args: Any, **given: Any) -> Any:
+        seen.append(given.get("use_cache"))
+        return sound(self, *args, **given)
+
+    monkeypatch.setattr(type(cell.model), "forward", forward)
+    assert run_check(cell, "common::every_trainable_parameter_gets_a_finite_gradient").outcome == "passed"
+    assert seen == [kept]
+
+
 def test_undeclared_slice_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     cell = Cell(spec_of("bert"))
     assert run_check(cell, "common::loads_only_declared_slices").outcome == "passed"

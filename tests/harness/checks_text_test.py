@@ -25,6 +25,8 @@ from tests.harness.broken import (
     output_of,
     outputs_changed,
     replacing,
+    run_check,
+    shared_cell,
     without,
     zeroed,
 )
@@ -633,3 +635,24 @@ def test_what_a_forward_hands_on_itself_is_no_keyword_of_its_callers() -> None:
     assert _sets(JevForDecision, "use_cache")
     assert not _sets(LlamaForCausalLM, "use_cache")
     assert not _sets(JevForDecision, "attention_mask")
+
+
+def test_a_decoder_that_reads_an_encoder_generates_with_a_cache_of_two_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness import generation
+
+    cell = shared_cell("trocr")
+    checks = ("cached_and_uncached_greedy_generation_agree", "beam_search_agrees_with_and_without_cache")
+    assert [run_check(cell, f"decoder::{name}").outcome for name in checks] == ["passed", "passed"]
+    monkeypatch.setattr(generation, "_reads_an_encoder", lambda cell, inputs: False)
+    assert [run_check(cell, f"decoder::{name}").outcome for name in checks] == ["failed", "failed"]
+
+
+def test_a_recurrent_state_is_no_cache_of_keys() -> None:
+    from transformers import BertForMaskedLM, JambaForCausalLM, MambaForCausalLM, RwkvForCausalLM
+
+    from harness.generation import recurrent_state
+
+    assert recurrent_state(MambaForCausalLM) == "cache_params"
+    assert recurrent_state(RwkvForCausalLM) == "state"
+    assert recurrent_state(JambaForCausalLM) is None  # it has keys too, in one cache with the state
+    assert recurrent_state(BertForMaskedLM) is None
