@@ -10,7 +10,7 @@ import copy
 import dataclasses
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +21,7 @@ from harness.build import seed_torch
 from harness.compare import assert_close, assert_moved
 from harness.inputs.configs import placeholder
 from harness.inputs.configs import vocabulary as inputs_vocabulary
+from harness.inputs.request import IGNORED
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -32,8 +33,8 @@ NEW_TOKENS = 4
 RECURRENT_STATES = ("cache_params", "state")
 """Names under which models without attention take and return what `past_key_values` is to the others."""
 
-# torch's and transformers' own convention for a label that the loss must not see.
-IGNORED = -100
+STREAMING_STATES = ("encoder_past_key_values", "padding_cache")
+"""Names under which models that hear the sound piece by piece take and return what their encoder keeps of it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -349,13 +350,16 @@ def step(
     inputs: dict[str, Tensor],
     start: int,
     end: int,
-    past: Any,
+    past: Mapping[str, Any],
     stream: Stream = DECODER_ONLY,
-) -> tuple[Tensor, Any]:
-    """Runs tokens `start` to `end` on a cache of the tokens before them.
+) -> tuple[Tensor, dict[str, Any]]:
+    """Runs tokens `start` to `end` on what was kept of the tokens before them.
+
+    Args:
+      past: the cache by the name that `forward` takes it under, and what else it keeps; empty at the start.
 
     Returns:
-      The logits (batch, end - start, vocabulary) and the cache after them.
+      The logits (batch, end - start, vocabulary) and what is kept after them.
     """
     piece = dict(inputs)
     batch, length = inputs[stream.tokens].shape
@@ -367,12 +371,19 @@ def step(
             piece[name] = tensor[:, start if recurrent else 0 : end]
         elif along and (name == stream.tokens or not _encoder_side(name, stream)):
             piece[name] = tensor[:, start:end]
+        elif frames := frames_of_a_word(cell, name):
+            piece[name] = tensor[..., frames * start : frames * end]
     piece.pop("labels", None)
     require(cell, cache_name, "use_cache")
-    outputs = cell.forward(inputs=piece, use_cache=True, **{cache_name: past})
-    cache = getattr(outputs, cache_name, None)
-    assert cache is not None, f"forward(use_cache=True) returned no {cache_name}"
-    return cell.primary(outputs), cache
+    outputs = cell.forward(inputs=piece, use_cache=True, **{cache_name: None, **past})
+    kept = {name: getattr(outputs, name, None) for name in (cache_name, *STREAMING_STATES)}
+    assert kept[cache_name] is not None, f"forward(use_cache=True) returned no {cache_name}"
+    return cell.primary(outputs), {name: state for name, state in kept.items() if state is not None}
+
+
+def frames_of_a_word(cell: Cell, name: str) -> int:
+    """Returns how many frames of the sound called `name` are added to each word; 0 where it has its own places."""
+    return int(getattr(cell.config, "audio_length_per_tok", 0)) if name == "input_features" else 0
 
 
 def _encoder_side(name: str, stream: Stream) -> bool:
@@ -395,7 +406,7 @@ def assert_cached_steps_match(
     full = logits_of(cell, inputs)
     padding = inputs[stream.mask] == 0 if stream.mask in inputs else torch.zeros_like(inputs[stream.tokens]).bool()
     padding = padding.repeat_interleave(full.shape[0] // padding.shape[0], dim=0)  # a row for each codebook
-    past: Any = None
+    past: dict[str, Any] = {}
     start = 0
     for size in chunks:
         if start:

@@ -11,6 +11,7 @@ from harness.cell import Cell
 from harness.checking import check
 from harness.compare import assert_close, assert_moved
 from harness.generation import cross_entropy, logits_of, loss_of, partly_ignored, require, takes
+from harness.inputs.request import IGNORED
 
 
 @pytest.fixture(scope="session")
@@ -129,7 +130,7 @@ def test_token_types_move_the_output(cell: Cell) -> None:
 def _first_row_ignored(classes: Tensor) -> Tensor:
     """Returns one label a row (batch,), the first ignored, from classes (batch, sequence)."""
     labels = classes[:, 0].clone()
-    labels[0] = generation.IGNORED
+    labels[0] = IGNORED
     return labels
 
 

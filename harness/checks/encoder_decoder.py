@@ -13,7 +13,6 @@ from harness.compare import assert_close, assert_moved
 from harness.generation import (
     DECODER_ONLY,
     DECODER_SIDE,
-    IGNORED,
     Stream,
     cross_entropy,
     logits_of,
@@ -21,6 +20,7 @@ from harness.generation import (
     parameters_of,
     require,
 )
+from harness.inputs.request import IGNORED
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from harness.inputs.configs import first, vocabulary
 from harness.inputs.pictures import make_picture, picture_side
-from harness.inputs.request import CHOICES, OBJECTS, REGIONS, Request, default_of, parameters, takes_labels
+from harness.inputs.request import CHOICES, IGNORED, OBJECTS, REGIONS, Request, default_of, parameters, takes_labels
 from harness.inputs.series import make_series
-from harness.inputs.sound import sound_frames
+from harness.inputs.sound import sound_frames, spectrum
 from harness.inputs.text import rows_of_codes, tokens
 
 
@@ -27,6 +27,8 @@ def make_labels(request: Request, made: Mapping[str, Tensor]) -> dict[str, Any]:
         found["labels"] = labels
     if "past_values" in made:
         found.update(_series_labels(request, made))
+    if "duration_labels" in parameters:
+        found.update(_speech_labels(request, made))
     if takes_labels(request.cls, "mask_labels"):
         found.update(_segment_labels(request, made))
     if "codebook_pixel_values" in parameters:  # the pictures whose codes are what masked patches are compared with
@@ -109,6 +111,25 @@ def _series_labels(request: Request, made: Mapping[str, Tensor]) -> dict[str, Te
     return found
 
 
+def _speech_labels(request: Request, made: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns how many frames each word lasts, its pitch and energy, and the spectrogram that all of them make.
+
+    Rows last differently long: behind a row's own frames the spectrogram is ignored.
+    """
+    words = made["input_ids"]
+    durations = request.integers("duration_labels", 1, 4, *words.shape)
+    frames = durations.sum(-1)
+    spectrogram = request.noise("spectrogram_labels", words.shape[0], int(frames.max()), spectrum(request))
+    for row, length in enumerate(frames.tolist()):
+        spectrogram[row, length:] = IGNORED
+    return {
+        "spectrogram_labels": spectrogram,
+        "duration_labels": durations,
+        "pitch_labels": request.noise("pitch_labels", *words.shape, 1),
+        "energy_labels": request.noise("energy_labels", *words.shape, 1),
+    }
+
+
 def _next_tokens(words: Tensor) -> Tensor:
     """Returns for each token the place of the next one, as labels of a head that links tokens (SPADE)."""
     return torch.arange(1, words.shape[-1] + 1).expand(words.shape).clone()
@@ -183,6 +204,8 @@ def _labels(request: Request, made: Mapping[str, Tensor]) -> Any:
         rows, frames, bins = made["decoder_input_values"].shape
         return request.noise("labels", rows, frames * int(request.config.reduction_factor), bins)
     decoder = made.get("decoder_input_ids", made.get("input_ids"))
+    if decoder is not None and "decoder_cache" in request.parameters:  # a transducer reads a start before them
+        return tokens(request, "labels", decoder.shape[0], decoder.shape[1] - 1)
     if decoder is not None and rows_of_codes(request) > 1:
         return tokens(request, "labels", batch, decoder.shape[1], rows_of_codes(request))
     return tokens(request, "labels", *decoder.shape) if decoder is not None else None

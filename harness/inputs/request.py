@@ -34,6 +34,9 @@ FRAMES = 64
 
 VIDEO_FRAMES = 4
 
+IGNORED = -100
+"""torch's and transformers' own convention for a label that the loss must not see."""
+
 PROMPTS = 2
 POINTS = 3
 """Objects that a picture is searched for, and points that say of each where it is."""

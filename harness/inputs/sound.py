@@ -21,7 +21,7 @@ def time_axis(request: Request) -> int:
     )
 
 
-def _spectrum(request: Request) -> int:
+def spectrum(request: Request) -> int:
     """Returns how many bins a spectrogram has."""
     names = (
         "input_feat_per_channel",
@@ -38,7 +38,7 @@ def _spectrum(request: Request) -> int:
 
 def input_features(request: Request, made: dict[str, Tensor]) -> Tensor:
     """A spectrogram: (batch, bins, frames) or (batch, frames, bins)."""
-    bins = _spectrum(request)
+    bins = spectrum(request)
     if time_axis(request) == 2:
         frames = 2 * int(first(request.config, "max_source_positions"))
         return request.noise("input_features", request.batch, bins, request.size("frames", frames))
@@ -85,7 +85,7 @@ def features_mask(request: Request, made: dict[str, Tensor]) -> Tensor | None:
     frames = made.get("input_features")
     if frames is None or frames.dim() != 3:
         return None
-    bins = _spectrum(request)
+    bins = spectrum(request)
     axis = 2 if frames.shape[1] == bins and frames.shape[2] != bins else time_axis(request)
     heard = _heard(request, frames.shape[0], frames.shape[axis])
     by_place = "image_position_ids" in request.parameters  # Gemma 4 picks the frames by the mask

@@ -56,6 +56,12 @@ MODELS = {
         "decision_transformer",
         "DecisionTransformerModel",
     ),
+    "voxtral_realtime": (
+        "audio",
+        "voxtral_realtime",
+        "voxtral_realtime",
+        "VoxtralRealtimeForConditionalGeneration",
+    ),
 }
 
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -71,6 +77,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "bark": {"labels": None},
     "trocr": {"encoder_hidden_states": {"kind": "noise", "shape": ["batch", 5, 64]}},
     "glm_ocr": {"pixel_values_videos": None, "video_grid_thw": None},
+    "voxtral_realtime": {"input_features": {"kind": "noise", "shape": ["batch", 128, 104]}},
     "evolla": {
         "protein_attention_mask": {"kind": "mask", "shape": ["batch", 7]},
         "protein_input_ids": {"high": 20, "kind": "integers", "low": 5, "shape": ["batch", 7]},

@@ -320,6 +320,10 @@ def _no_cross_attention(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
 
+def _forgets_the_sound(update: Any) -> Any:
+    return lambda self, *args, **given: torch.zeros_like(update(self, *args, **given))
+
+
 def _accepts_any_number_of_frames(self: Any, input_ids: Any, inputs_embeds: Any, audio_features: Any) -> Any:
     mask = (input_ids == self.config.audio_token_id).unsqueeze(-1)
     return mask.expand_as(inputs_embeds)
@@ -380,6 +384,15 @@ AUDIO: dict[str, tuple[str, str, Break, str, bool]] = {
         "decoder_causality",
         attribute(module_of("model.decoder"), "create_causal_mask", replacing(_everything_visible)),
         "when the later token",
+        False,
+    ),
+    "sound of the piece before forgotten": (
+        "voxtral_realtime",
+        "cached_steps_match_one_pass",
+        attribute(
+            lambda cell: module_of()(cell).VoxtralRealtimeConv1dCacheLayer, "update", replacing(_forgets_the_sound)
+        ),
+        "when read from a cache of 11 tokens",
         False,
     ),
     "stale cache": (

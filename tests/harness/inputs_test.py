@@ -222,6 +222,28 @@ def test_a_decoder_of_codebooks_has_a_row_for_each() -> None:
     assert list(made["labels"].shape) == [2, made["decoder_input_ids"].shape[1], 4]
 
 
+def test_a_transducer_reads_a_start_before_its_labels() -> None:
+    class Transducer:
+        def forward(self, decoder_input_ids: Any, decoder_cache: Any = None, labels: Any = None) -> None: ...
+
+    config = TextConfig()
+    config.is_encoder_decoder = True
+    made = make(Transducer, config, category="audio", labels=True)
+    assert made["labels"].shape[1] == made["decoder_input_ids"].shape[1] - 1
+
+
+def test_speech_is_taught_with_a_spectrogram_as_long_as_its_words_last() -> None:
+    class Speaks(Words):
+        def forward(self, input_ids: Any, duration_labels: Any = None) -> None: ...  # type: ignore[override]
+
+    made = make(Speaks, TextConfig(), category="audio", labels=True)
+    frames = made["duration_labels"].sum(1)
+    heard = (made["spectrogram_labels"] != -100).any(-1).sum(1)
+    assert frames.tolist() == heard.tolist()
+    assert made["pitch_labels"].shape == made["energy_labels"].shape == (*made["input_ids"].shape, 1)
+    assert frames[0] != frames[1]
+
+
 def test_detectors_learn_classes_and_boxes_and_rows_differ_in_objects() -> None:
     class MadeUpForObjectDetection:
         def forward(self, pixel_values: Any, labels: Any = None) -> None: ...
