@@ -5,6 +5,7 @@ What a category has of its own (causality, padding, pixels, samples) is in the m
 
 from __future__ import annotations
 
+import copy
 import fnmatch
 import hashlib
 import json
@@ -285,14 +286,26 @@ def test_embeddings_are_tied_as_the_config_says(cell: Cell) -> None:
     _assert_tied(cell.model, bool(cell.config.tie_word_embeddings))
 
 
+def _tied_config(config: Any) -> Any:
+    """Returns the config of a tied checkpoint.
+
+    Each part of a model ties by its own config (`get_expanded_tied_weights_keys` in transformers/modeling_utils.py):
+    where the text has one, that says so as well.
+    """
+    tied = copy.deepcopy(config)
+    for part in (tied, tied.get_text_config(decoder=True)):
+        if hasattr(part, "tie_word_embeddings"):
+            part.tie_word_embeddings = True
+    return type(tied).from_dict(tied.to_dict())
+
+
 @check(level="consistent", core=True, unless=_tied_as_it_is)
 def test_tied_embeddings_survive_save_and_load(cell: Cell) -> None:
     """Finds a class that cannot be tied: where the default config does not tie, checkpoints of it may.
 
     A checkpoint that was saved tied holds the embedding once; a class that forgot the tie loads it with a random head.
     """
-    config = type(cell.config).from_dict({**cell.config.to_dict(), "tie_word_embeddings": True})
-    model = cell.fresh_model(config)
+    model = cell.fresh_model(_tied_config(cell.config))
     _assert_tied(model, True)
     _round_trip(cell, model)
 

@@ -7,6 +7,7 @@ model's own feature extractor. Nothing is tried out: one set of inputs is made, 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from harness.build import nearest
 from harness.inputs.labels import make_labels
-from harness.inputs.request import KINDS, OPTIONS, Request
+from harness.inputs.request import KINDS, OPTIONS, Request, parameters
 from harness.inputs.table import MAKERS, ORDER
 from harness.inputs.text import boxes, finish_text, row_shape, tokens
 from harness.spec import SpecError
@@ -41,7 +42,7 @@ def make(request: Request, where: str) -> dict[str, Any]:
             value = MAKERS[name](request, made)
         if value is not None:
             made[name] = value
-    for name in [name for name in request.options if name in request.parameters and name not in made]:
+    for name in [name for name in request.options if name in _declarable(request.cls) and name not in made]:
         if (value := _declared(request, name, where, made)) is not None:
             made[name] = value
     if request.labels:
@@ -50,9 +51,18 @@ def make(request: Request, where: str) -> dict[str, Any]:
     return {name: made[name] for name in [*request.parameters, *made] if name in made}
 
 
+def _declarable(cls: type[Any]) -> tuple[str, ...]:
+    """Returns the names of the tensors that a declaration may describe.
+
+    Where `forward` hands keywords on to a model inside, what a processor gives that model need not be named (ColPali).
+    """
+    hands_on = any(given.kind is given.VAR_KEYWORD for given in inspect.signature(cls.forward).parameters.values())
+    return (*parameters(cls), *(MAKERS if hands_on else ()))
+
+
 def check_options(request: Request, where: str) -> None:
     """Raises a SpecError for a declared input that means nothing to the main class."""
-    known = [*OPTIONS, *request.parameters]
+    known = [*OPTIONS, *_declarable(request.cls)]
     for name in request.options:
         if name not in known:
             raise SpecError(

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from transformers import LlavaConfig
 
 from harness import cell as cell_module
 from harness import reference
 from harness.cell import Cell
 from harness.checking import _MARK
+from harness.checks.common import _tied_config
 from harness.checks.core import CORE
 from harness.reference import Reference
 from harness.shapes import documents_loss
@@ -523,6 +525,13 @@ def test_a_bare_model_whose_output_has_no_loss_owes_none() -> None:
 
     assert documents_loss(BertForMaskedLM)
     assert not documents_loss(BertModel)
+
+
+def test_a_tied_checkpoint_says_so_of_its_text_as_well() -> None:
+    config = LlavaConfig(tie_word_embeddings=False)
+    tied = _tied_config(config)
+    assert (tied.tie_word_embeddings, tied.text_config.tie_word_embeddings) == (True, True)
+    assert (config.tie_word_embeddings, config.text_config.tie_word_embeddings) == (False, False)
 
 
 def test_every_check_of_common_has_a_broken_model() -> None:

@@ -130,6 +130,22 @@ def test_an_unknown_input_is_an_error_with_the_nearest_name(words: Any) -> None:
         make(Words, words, options={"sequence_lenght": 5})
 
 
+class WordsHandedOn(Words):
+    """Names its words alone, and hands the rest on to a model inside."""
+
+    def forward(self, input_ids: Any, **kwargs: Any) -> None:
+        """Only the signature counts."""
+
+
+def test_what_a_model_inside_takes_can_be_declared_where_forward_hands_keywords_on(words: Any) -> None:
+    types = {"kind": "segments", "last": 2, "shape": ["batch", "tokens"]}
+    made = make(WordsHandedOn, words, options={"token_type_ids": types})
+    assert made["token_type_ids"].sum(-1).tolist() == [2, 2]
+    assert "token_type_ids" not in make(WordsHandedOn, words)
+    with pytest.raises(SpecError, match=r"inputs key 'token_type_idz' is neither .*did you mean 'token_type_ids'"):
+        make(WordsHandedOn, words, options={"token_type_idz": types})
+
+
 def test_an_unknown_kind_is_an_error(words: Any) -> None:
     with pytest.raises(SpecError, match="inputs key 'past' needs a `kind` of tokens"):
         make(Words, words, options={"past": {"kind": "word"}})
