@@ -130,7 +130,7 @@ def test_an_unknown_input_is_an_error_with_the_nearest_name(words: Any) -> None:
         make(Words, words, options={"sequence_lenght": 5})
 
 
-class WordsHandedOn(Words):
+class WordsHandedOn:
     """Names its words alone, and hands the rest on to a model inside."""
 
     def forward(self, input_ids: Any, **kwargs: Any) -> None:
