@@ -68,8 +68,9 @@ def assemble(contents: Contents) -> Coverage:
         by_tier={name: _summary([model for model in models if model.tier == name], counted) for name in TIERS},
         by_backend={backend.name: _backend_summary(models, cells, backend) for backend in contents.backends},
         groups=_groups(models, counted),
-        inventory=None if contents.inventory is None else _inventory(contents.inventory, ordered, counted),
+        inventory=None if contents.inventory is None else _inventory(contents, contents.inventory, ordered, counted),
         named=_named(contents.named, models) if contents.named else None,
+        upstream=contents.upstream,
     )
 
 
@@ -283,22 +284,28 @@ def _groups(models: Sequence[Model], counted: Sequence[Cell]) -> tuple[Group, ..
 
 
 def _inventory(
-    folders: Mapping[str, Sequence[str]], declarations: Sequence[Declaration], counted: Sequence[Cell]
+    contents: Contents,
+    folders: Mapping[str, Sequence[str]],
+    declarations: Sequence[Declaration],
+    counted: Sequence[Cell],
 ) -> Inventory:
     exercised: dict[str, set[str]] = {}
     for cell in counted:
         exercised.setdefault(cell.model, set()).update(cell.classes)
     detail = []
     for folder, classes in sorted(folders.items()):
-        here = [declaration.label for declaration in declarations if declaration.folder == folder]
-        ran = set().union(*(exercised.get(label, set()) for label in here))
+        here = [declaration for declaration in declarations if declaration.folder == folder]
+        ran = set().union(*(exercised.get(declaration.label, set()) for declaration in here))
+        reasons = {name: reason for declaration in here for name, reason in declaration.unexercised_classes.items()}
         if classes:
             detail.append(
                 Folder(
                     folder=folder,
                     classes=tuple(sorted(classes)),
                     exercised=tuple(sorted(ran.intersection(classes))),
-                    models=tuple(sorted(here)),
+                    models=tuple(sorted(declaration.label for declaration in here)),
+                    missing_because="" if here else contents.undeclared.get(folder, ""),
+                    unexercised={name: reasons[name] for name in sorted(reasons.keys() & set(classes) - ran)},
                 )
             )
     return Inventory(

@@ -1,5 +1,7 @@
 """`bazel run //:coverage`: the state of the grid, from the verdicts of this very build, as a table and as files.
 
+Every form is rendered from the same data, that of coverage.json; `--from=FILE` renders a stored one.
+
 Exit codes: 0 the report was made, whatever it says; 1 the command line is wrong; 2 no report can be made from the
 input, and the message says why. That a grid is good enough is for the gate to judge.
 """
@@ -9,18 +11,41 @@ from __future__ import annotations
 import datetime
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from absl import app, flags
 
-from report import assemble, coverage_view, files, grid, strict, terminal
+from report import (
+    assemble,
+    coverage_format,
+    coverage_view,
+    files,
+    grid,
+    history,
+    links,
+    markdown,
+    page,
+    revision,
+    strict,
+    terminal,
+)
+from report.coverage_format import Coverage
 
-_GRID = flags.DEFINE_string("grid", None, "The grid file, as the rule wrote it.", required=True)
+MARKDOWN = "HF_COVERAGE_REPORT.md"
+"""The report's name, by which people know it."""
+
+_GRID = flags.DEFINE_string("grid", None, "The grid file, as the rule wrote it.")
+_FROM = flags.DEFINE_string("from", None, "Report on this coverage.json, not on the build.")
+_HISTORY = flags.DEFINE_string("history", None, "The stored history, for the trend.")
 _ROOT = flags.DEFINE_string(
     "root", None, "Folder that the grid's paths are relative to. Without it they are runfiles paths."
 )
+_OUT = flags.DEFINE_string("out", None, f"Write coverage.json, {MARKDOWN} and coverage.html to this folder.")
 _JSON = flags.DEFINE_string("json", None, "Write coverage.json to this file.")
+_MARKDOWN = flags.DEFINE_string("markdown", None, "Write the report as Markdown to this file.")
+_HTML = flags.DEFINE_string("html", None, "Write the page with the whole grid to this file.")
 _SVG = flags.DEFINE_string("svg", None, "Write a picture of the table, 80 columns wide, to this SVG file.")
-_BRIEF = flags.DEFINE_bool("brief", False, "Leave out the list of models.")
+_BRIEF = flags.DEFINE_bool("brief", False, "Counts instead of lists: of expected failures, and of models.")
 _QUIET = flags.DEFINE_bool("quiet", False, "Write files only, print no table.")
 
 
@@ -28,12 +53,13 @@ def main(argv: Sequence[str]) -> int:
     """Makes the report that the flags ask for and returns the exit code."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}; a file to write is --json=FILE")
+    if not _GRID.value and not _FROM.value:
+        raise app.UsageError("nothing to report on; use `bazel run //:coverage`, or give --from=coverage.json")
     try:
-        locate = files.locator(_ROOT.value)
-        coverage = assemble.assemble(grid.load(locate(_GRID.value), locate))
-        view = coverage_view.view(coverage, datetime.date.today(), _BRIEF.value)
-        if _JSON.value:
-            files.write(_JSON.value, coverage.to_json())
+        coverage, stored = _read()
+        today = datetime.date.today()
+        view = coverage_view.view(coverage, today, _BRIEF.value)
+        _write(coverage, stored, today.isoformat())
         if _SVG.value:
             files.write(_SVG.value, terminal.picture(view, "bazel run //:coverage"))
     except strict.InputError as error:
@@ -42,6 +68,34 @@ def main(argv: Sequence[str]) -> int:
     if not _QUIET.value:
         terminal.show(view)
     return 0
+
+
+def _read() -> tuple[Coverage, history.History]:
+    locate = files.locator(_ROOT.value)
+    if _FROM.value:
+        coverage = coverage_format.read(files.for_user(_FROM.value))
+    else:
+        coverage = assemble.assemble(grid.load(locate(_GRID.value or ""), locate))
+    return coverage, history.read(locate(_HISTORY.value)) if _HISTORY.value else history.History()
+
+
+def _write(coverage: Coverage, stored: history.History, today: str) -> None:
+    """Writes the files that the flags ask for."""
+    workspace = revision.workspace()
+    commit = "" if _FROM.value else revision.current(workspace)
+
+    def root(path: str) -> str:
+        return links.root_of(files.for_user(path).absolute(), workspace) if workspace else ""
+
+    def wanted(flag: str | None, name: str) -> list[str]:
+        return [*([flag] if flag else []), *([str(Path(_OUT.value, name))] if _OUT.value else [])]
+
+    for path in wanted(_JSON.value, "coverage.json"):
+        files.write(path, coverage.to_json())
+    for path in wanted(_MARKDOWN.value, MARKDOWN):
+        files.write(path, markdown.render(coverage, today, commit, root(path)))
+    for path in wanted(_HTML.value, "coverage.html"):
+        files.write(path, page.render(coverage, stored, today, commit, root(path)))
 
 
 if __name__ == "__main__":

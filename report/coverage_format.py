@@ -1,7 +1,7 @@
 """`coverage.json`: the state of the whole grid, from which every other form of the report is rendered.
 
-Version 1 is one JSON object: `version` and the fields of `Coverage`, sorted keys, no times: equal work gives equal
-bytes. Who reads it must refuse a version that they do not know.
+Version 2 is one JSON object: `version` and the fields of `Coverage`, sorted keys, no times: equal work gives equal
+bytes. Each model, cell and folder is a line of its own. Who reads it must refuse a version that they do not know.
 
 What counts. A cell is **covered** if it is a real run (its backend counts; `mock` never does), its status is
 `passed` or `expected_failure`, and it reached `forward` or deeper. So an expected failure counts with the level that
@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from report.declaration import KnownFailure
+from report import strict
+from report.declaration import CATEGORIES, TIERS, KnownFailure
 from report.grid import Backend
 
-VERSION = 1
+VERSION = 2
 
 STATUSES = (
     "passed",
@@ -35,6 +38,9 @@ STATUSES = (
 """`no_hardware`: declared, but this build has no verdict. `absent`: the backend, or the model, has no implementation.
 `no_package`: the model needs a package that no environment can have.
 `not_declared`: the model has no cell on that backend. The others are the verdict's own."""
+
+NEVER_RAN = ("no_hardware", "absent", "no_package", "not_declared")
+"""The statuses without a verdict."""
 
 ATTENTION = ("failed", "flaky", "unexpected_pass")
 """The statuses that fail a test."""
@@ -151,12 +157,16 @@ class Folder:
       classes: its public concrete model classes.
       exercised: those of them that a real run exercised.
       models: labels of the declarations of the folder; empty means that the model is missing.
+      missing_because: why it has no declaration, where it has none and somebody wrote the reason.
+      unexercised: for each class that a declaration leaves out on purpose, the reason.
     """
 
     folder: str
     classes: tuple[str, ...]
     exercised: tuple[str, ...]
     models: tuple[str, ...]
+    missing_because: str = ""
+    unexercised: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,6 +221,7 @@ class Coverage:
       groups: category by tier, without the pairs that have no model.
       inventory: None where the grid has none.
       named: None where the grid has no list of names.
+      upstream: for each environment the address of its folder of model folders.
     """
 
     backends: tuple[Backend, ...]
@@ -223,7 +234,48 @@ class Coverage:
     groups: tuple[Group, ...]
     inventory: Inventory | None
     named: Named | None
+    upstream: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
-        """Returns the canonical text: sorted keys, two spaces, final newline, ASCII."""
-        return json.dumps({"version": VERSION, **dataclasses.asdict(self)}, indent=2, sort_keys=True) + "\n"
+        """Returns the canonical text: sorted keys, a line for each entry of a list, final newline, ASCII."""
+        return _lines({"version": VERSION, **_plain(self)}) + "\n"
+
+
+def read(path: Path) -> Coverage:
+    """Returns the coverage in the file at `path`.
+
+    Raises:
+      strict.InputError: it cannot be read, is of another version, or has other fields.
+    """
+    where = f"{path}: coverage"
+    found = strict.build(Coverage, strict.versioned(strict.read(path, "coverage"), VERSION, where), where)
+    return dataclasses.replace(  # JSON's objects have no order of their own
+        found,
+        by_category=_ordered(found.by_category, CATEGORIES, where),
+        by_tier=_ordered(found.by_tier, TIERS, where),
+        by_backend=_ordered(found.by_backend, [backend.name for backend in found.backends], where),
+    )
+
+
+def _ordered(by_name: Mapping[str, Summary], order: Sequence[str], where: str) -> dict[str, Summary]:
+    if set(by_name) != set(order):
+        raise strict.InputError(
+            f"{where}: its summaries are of {sorted(by_name)}, not of {sorted(order)}; make it again"
+        )
+    return {name: by_name[name] for name in order}
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+def _lines(value: Any, depth: int = 2) -> str:
+    """Returns JSON in which what is deeper than `depth` is on one line: diffs stay short, and so does the file."""
+    if depth and dataclasses.is_dataclass(value):
+        value = _plain(value)
+    if not depth or not value or not isinstance(value, dict | tuple):
+        return json.dumps(value, sort_keys=True, default=_plain)
+    if isinstance(value, tuple):
+        return "[\n" + ",\n".join(_lines(item, 0) for item in value) + "\n]"
+    pairs = (f"{json.dumps(key)}: {_lines(item, depth - 1)}" for key, item in sorted(value.items()))
+    return "{\n" + ",\n".join(pairs) + "\n}"

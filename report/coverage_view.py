@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from collections.abc import Iterator
 
 from rich.console import RenderableType
@@ -10,7 +11,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from harness.verdict import LEVELS
-from report.coverage_format import ATTENTION, Cell, Coverage, Summary
+from report.coverage_format import ATTENTION, NEVER_RAN, Cell, Coverage, Summary
 from report.grid import Backend
 from report.terminal import STYLES, plain, table
 
@@ -24,6 +25,9 @@ _WORDS = {
     "no_package": "no package",
     "not_declared": "-",
 }
+_CHECKS_IN_BRIEF = 8
+"""How many lines the brief view gives to the checks of expected failures."""
+
 _BACKENDS_IN_A_ROW = 3
 """How many columns as wide as `XPASS consistent` stand beside a model's name in 80 columns."""
 
@@ -34,14 +38,17 @@ def view(coverage: Coverage, today: datetime.date, brief: bool = False) -> list[
     Args:
       coverage: the grid.
       today: known failures that expire before it are marked.
-      brief: leave out the list of models.
+      brief: counts of expected failures and unavailable models instead of each, and no list of models.
     """
     parts: list[RenderableType] = [*(plain(line, "bold") for line in headline(coverage)), *_notes(coverage), Text()]
     parts += _attention(coverage)
-    parts += _expected(coverage, today)
-    parts += _unavailable(coverage)
-    parts.append(_summary(coverage))
-    if not brief:
+    if brief:
+        parts += _counts(coverage, today)
+        parts.append(_summary(coverage))
+    else:
+        parts += _expected(coverage, today)
+        parts += _unavailable(coverage)
+        parts.append(_summary(coverage))
         parts += _models(coverage)
     return parts
 
@@ -51,7 +58,7 @@ def headline(coverage: Coverage) -> list[str]:
     lines = []
     for backend in coverage.backends:
         summary = coverage.by_backend[backend.name]
-        if backend.counts and _ran(summary):
+        if backend.counts and ran(summary):
             lines.append(
                 f"{summary.covered} of {summary.models} declared models covered on {backend.name}: "
                 f"{_levels(summary)}{_troubles(summary)}"
@@ -80,9 +87,9 @@ def headline(coverage: Coverage) -> list[str]:
     return lines
 
 
-def _ran(summary: Summary) -> int:
-    idle = ("no_hardware", "absent", "no_package", "not_declared")
-    return sum(count for status, count in summary.statuses.items() if status not in idle)
+def ran(summary: Summary) -> bool:
+    """Returns whether any cell of the summary has a verdict."""
+    return any(count for status, count in summary.statuses.items() if status not in NEVER_RAN)
 
 
 def _levels(summary: Summary) -> str:
@@ -100,7 +107,7 @@ def _notes(coverage: Coverage) -> Iterator[Text]:
     """Yields what does not count and what did not run: never silently absent."""
     for backend in coverage.backends:
         summary = coverage.by_backend[backend.name]
-        if not backend.counts and _ran(summary):
+        if not backend.counts and ran(summary):
             passed = summary.statuses["passed"]
             yield plain(
                 f"{backend.name}: {passed} of {summary.models} declarations hold; no model ran, counts for nothing"
@@ -126,6 +133,28 @@ def _attention(coverage: Coverage) -> Iterator[RenderableType]:
         yield Text.assemble(plain(_WORDS[cell.status], STYLES[cell.status]), " ", _where(cell))
         yield _indented(cell.reason)
     if cells:
+        yield Text()
+
+
+def _counts(coverage: Coverage, today: datetime.date) -> Iterator[RenderableType]:
+    """Yields how many failures are expected, by check, and how many models are not to be had."""
+    cells = [cell for cell in coverage.cells if cell.status == "expected_failure"]
+    if cells:
+        expired = sum(cell.known_failure.expires < today.isoformat() for cell in cells if cell.known_failure)
+        yield plain(f"Expected failures: {len(cells)}{f', {expired} EXPIRED' if expired else ''}", "bold")
+        by_check = Counter(cell.failed_check or "the cell" for cell in cells).most_common()
+        shown = by_check if len(by_check) <= _CHECKS_IN_BRIEF else by_check[: _CHECKS_IN_BRIEF - 1]
+        for check, count in shown:
+            yield _indented(f"{count} at {check}")
+        rest = len(cells) - sum(count for _, count in shown)
+        if rest:
+            yield _indented(f"{rest} at {len(by_check) - len(shown)} other checks")
+    gone = [model for model in coverage.models if model.unavailable]
+    if gone:
+        packages = sum(bool(model.package) for model in gone)
+        yield plain(f"Not to be had: {len(gone)} models, {packages} of them for want of a package", "bold")
+    if cells or gone:
+        yield plain("Each with its reason: bazel run //:coverage, without --brief")
         yield Text()
 
 
@@ -196,7 +225,7 @@ def _row(category: str, tier: str, summary: Summary, style: str = "") -> list[Te
 
 def _models(coverage: Coverage) -> Iterator[RenderableType]:
     """Yields the grid of models and backends; backends without any run are in the notes instead."""
-    shown = [backend for backend in coverage.backends if _ran(coverage.by_backend[backend.name])]
+    shown = [backend for backend in coverage.backends if ran(coverage.by_backend[backend.name])]
     cells = {(cell.model, cell.backend): cell for cell in coverage.cells}
     for start in range(0, len(shown), _BACKENDS_IN_A_ROW):
         chunk: list[Backend] = shown[start : start + _BACKENDS_IN_A_ROW]

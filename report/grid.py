@@ -49,6 +49,8 @@ class Grid:
       backends: every backend, in the order of the table.
       inventory: path of the environment's inventory, or None.
       named: path of the list of models that people asked for, or None.
+      undeclared: path of the reasons why folders have no declaration, or None.
+      upstream: for each environment the address of its folder of model folders.
     """
 
     declarations: tuple[str, ...]
@@ -56,6 +58,8 @@ class Grid:
     backends: tuple[Backend, ...]
     inventory: str | None
     named: str | None = None
+    undeclared: str | None = None
+    upstream: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +69,8 @@ class Contents:
     Attributes:
       inventory: for each model folder of the environment its public concrete model classes; None without one.
       named: for each name that people asked for the model's; empty without a list.
+      undeclared: for each folder without a declaration the reason; empty without a list.
+      upstream: for each environment the address of its folder of model folders.
     """
 
     declarations: tuple[Declaration, ...]
@@ -72,6 +78,8 @@ class Contents:
     backends: tuple[Backend, ...]
     inventory: Mapping[str, tuple[str, ...]] | None
     named: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    undeclared: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    upstream: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def load(path: Path, locate: Locate) -> Contents:
@@ -91,7 +99,9 @@ def load(path: Path, locate: Locate) -> Contents:
         verdicts=tuple(_verdict(locate(item)) for item in grid.verdicts),
         backends=grid.backends,
         inventory=None if grid.inventory is None else read_inventory(locate(grid.inventory)),
-        named={} if grid.named is None else _named(locate(grid.named)),
+        named={} if grid.named is None else read_texts(locate(grid.named), "list of named models"),
+        undeclared={} if grid.undeclared is None else read_texts(locate(grid.undeclared), "list of undeclared folders"),
+        upstream=grid.upstream,
     )
 
 
@@ -100,10 +110,11 @@ def _verdict(path: Path) -> verdicts.Verdict:
     return strict.build(verdicts.Verdict, value, f"{path}: verdict")
 
 
-def _named(path: Path) -> dict[str, str]:
-    value: Any = strict.read(path, "list of named models")
+def read_texts(path: Path, what: str) -> dict[str, str]:
+    """Returns the object from names to texts in the file at `path`, which is `what`; raises InputError for others."""
+    value: Any = strict.read(path, what)
     if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
-        raise strict.InputError(f"{path}: expected an object from a name to a model's name; mend the file")
+        raise strict.InputError(f"{path}: {what}: expected an object from a name to a text; mend the file")
     return value
 
 

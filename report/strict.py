@@ -6,6 +6,7 @@ What the values mean is left to the format's own module.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import types
 import typing
@@ -72,16 +73,24 @@ def build(cls: type[T], value: Any, where: str) -> T:
     """
     if not isinstance(value, dict):
         raise InputError(f"{where}: expected an object, found {type(value).__name__}")
-    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    required = {name for name, field in fields.items() if _is_required(field)}
-    missing, unknown = sorted(required - value.keys()), sorted(value.keys() - fields.keys())
+    hints, required = _fields(cls)  # type: ignore[arg-type]
+    missing, unknown = sorted(required - value.keys()), sorted(value.keys() - hints.keys())
     if missing or unknown:
         raise InputError(
             f"{where}: missing fields {missing}, unknown fields {unknown}; "
             "another version of the rules wrote it, build it again"
         )
-    hints = typing.get_type_hints(cls)
     return cls(**{name: _convert(hints[name], item, f"{where}: {name}") for name, item in value.items()})
+
+
+@functools.cache
+def _fields(cls: type[Any]) -> tuple[dict[str, Any], frozenset[str]]:
+    """Returns the type of each field of `cls`, and which fields have no default."""
+    hints, fields = typing.get_type_hints(cls), dataclasses.fields(cls)
+    return (
+        {field.name: hints[field.name] for field in fields},
+        frozenset(field.name for field in fields if _is_required(field)),
+    )
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:

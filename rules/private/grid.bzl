@@ -29,12 +29,14 @@ def _hf_grid_impl(ctx):
         "declarations": [rlocation(file) for file in declarations],
         "inventory": rlocation(ctx.file.inventory),
         "named": rlocation(ctx.file.named),
+        "undeclared": rlocation(ctx.file.undeclared),
+        "upstream": ctx.attr.upstream,
         "verdicts": [rlocation(file) for file in verdicts],
         "version": _VERSION,
     }) + "\n")
     return [DefaultInfo(
         files = depset([grid]),
-        runfiles = ctx.runfiles([grid, ctx.file.inventory, ctx.file.named] + declarations + verdicts),
+        runfiles = ctx.runfiles([grid, ctx.file.inventory, ctx.file.named, ctx.file.undeclared] + declarations + verdicts),
     )]
 
 hf_grid = rule(
@@ -54,6 +56,14 @@ hf_grid = rule(
             doc = "The models that people asked for by name: a JSON object from that name to the model's.",
             allow_single_file = [".json"],
             mandatory = True,
+        ),
+        "undeclared": attr.label(
+            doc = "Why folders of the inventory have no declaration: a JSON object from the folder's name to the reason.",
+            allow_single_file = [".json"],
+            mandatory = True,
+        ),
+        "upstream": attr.string_dict(
+            doc = "For each environment the address of its folder of model folders, which reports link to.",
         ),
         "verdicts": attr.label(
             doc = "All verdicts that this build can have, as `hf_model_index` makes them.",

@@ -162,7 +162,7 @@ def test_equal_work_gives_equal_bytes() -> None:
     one = assemble(contents(models, found)).to_json()
     other = assemble(contents(models[::-1], found[::-1])).to_json()
     assert one == other
-    assert json.loads(one)["version"] == 1
+    assert json.loads(one)["version"] == 2
 
 
 def test_nothing_declared_is_refused() -> None:

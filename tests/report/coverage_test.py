@@ -202,6 +202,58 @@ def test_picture_is_the_table_and_needs_no_network(tmp_path: Path) -> None:
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "").replace("https://www.textualize.io", "")
 
 
+def test_folder_gets_every_form_of_the_report(tmp_path: Path) -> None:
+    samples.write_grid(tmp_path, contents([declaration()], [verdict(declaration())]))
+    out = tmp_path / "ws" / "site"
+    samples.run(
+        "coverage",
+        f"--root={tmp_path}",
+        "--grid=grid.json",
+        "--quiet",
+        f"--out={out}",
+        BUILD_WORKSPACE_DIRECTORY=str(tmp_path / "ws"),
+    )
+    assert sorted(path.name for path in out.iterdir()) == ["HF_COVERAGE_REPORT.md", "coverage.html", "coverage.json"]
+    assert "(../models/decoder/llama/BUILD)" in (out / "HF_COVERAGE_REPORT.md").read_text()
+    assert '"../models/decoder/llama/BUILD"' in (out / "coverage.html").read_text()
+
+
+def test_stored_report_gives_the_same_as_the_build(tmp_path: Path) -> None:
+    samples.write_grid(tmp_path, contents([declaration()], [verdict(declaration())]))
+    built = samples.run("coverage", f"--root={tmp_path}", "--grid=grid.json", f"--out={tmp_path}/a")
+    stored = samples.run("coverage", f"--from={tmp_path}/a/coverage.json", f"--out={tmp_path}/b")
+    assert built.stdout == stored.stdout
+    for name in ("HF_COVERAGE_REPORT.md", "coverage.html", "coverage.json"):
+        assert (tmp_path / "a" / name).read_text() == (tmp_path / "b" / name).read_text()
+
+
+def test_unreadable_line_of_the_history_is_on_the_page(tmp_path: Path) -> None:
+    samples.write_grid(tmp_path, contents([declaration()], [verdict(declaration())]))
+    (tmp_path / "history.jsonl").write_text("half a line\n")
+    samples.run("coverage", f"--root={tmp_path}", "--grid=grid.json", "--history=history.jsonl", f"--html={tmp_path}/p")
+    assert "history, not shown: line 1: not JSON" in (tmp_path / "p").read_text()
+
+
+def test_brief_view_counts_expected_failures_by_check() -> None:
+    models = [declaration(f"m{index}", known_failures=(known_failure("cpu"),)) for index in range(12)]
+    found = [
+        verdict(model, status="expected_failure", level="forward", failed_check=f"decoder::x{min(index, 9)}")
+        for index, model in enumerate(models)
+    ]
+    models.append(declaration("gone", backends=(), unavailable="it has no wheel", package="natten"))
+    stream = io.StringIO()
+    terminal.show(coverage_view.view(assemble(contents(models, found)), TODAY, brief=True), stream)
+    shown = stream.getvalue()
+    for words in (
+        "Expected failures: 12\n",
+        "3 at decoder::x9",
+        "3 at 3 other checks",
+        "Not to be had: 1 models, 1 of",
+    ):
+        assert words in shown
+    assert "upstream masks nothing" not in shown and "without --brief" in shown
+
+
 def _refused(tmp_path: Path, *arguments: str) -> str:
     result = samples.run("coverage", f"--root={tmp_path}", "--grid=grid.json", *arguments)
     assert (result.returncode, result.stdout) == (2, "")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.verdict import CheckResult, ModelFacts, Verdict
-from report.declaration import Declaration, KnownFailure
+from report.declaration import CATEGORIES, TIERS, Declaration, KnownFailure
 from report.grid import Backend, Contents
 
 CPU = Backend(name="cpu", device="cpu", runtime="eager", dtype="float32", counts=True)
@@ -75,6 +75,54 @@ def contents(
 ) -> Contents:
     return Contents(
         declarations=tuple(declarations), verdicts=tuple(verdicts), backends=tuple(backends), inventory=None
+    )
+
+
+HOSTILE = (
+    "\x1b[2J</script><script>alert(1)</script><img src=x onerror=alert(1)> `code` | [a](javascript:b) \u202egnp & \"'"
+)
+"""Text that a model's exception could have, and that must stay text everywhere."""
+
+
+def large(models: int = 650, backends: int = 12) -> Contents:
+    """Returns a grid in which every cell has run, with as many checks, classes and messages as the real one has."""
+    table = tuple(
+        dataclasses.replace(CPU, name=f"backend{index}", device=f"device{index}") for index in range(backends)
+    )
+    names = [backend.name for backend in table]
+    declared = [
+        declaration(
+            f"model_{index}", CATEGORIES[index % len(CATEGORIES)], TIERS[index % len(TIERS)], backends=tuple(names)
+        )
+        for index in range(models)
+    ]
+    return contents(declared, [_run_of(model, name) for model in declared for name in names], table)
+
+
+def _run_of(model: Declaration, backend: str) -> Verdict:
+    number = int(model.name.partition("_")[2]) + int(backend.removeprefix("backend"))
+    failed = number % 29 == 0
+    outcomes = ["not_applicable" if (number + place) % 4 == 0 else "passed" for place in range(30)]
+    checks = [
+        CheckResult(
+            f"common::a_check_with_the_name_{place}",
+            "consistent" if place > 4 else "forward",
+            place < 9,
+            "failed" if failed and place == 9 else outcome,
+            f"{model.name} has no such thing as {place}" if outcome == "not_applicable" and place < 6 else "",
+        )
+        for place, outcome in enumerate(outcomes)
+    ]
+    return verdict(
+        model,
+        backend,
+        status="failed" if failed else "passed",
+        level="forward" if failed or number % 7 == 0 else "consistent",
+        reason="row 0 changes by 0.25 where nothing may change" if failed else "",
+        failed_check=checks[9].id if failed else "",
+        checks=tuple(checks),
+        model=ModelFacts(1000 + number, 0.97, classes=tuple(f"{model.name}Head{head}" for head in range(4))),
+        device={"device": backend, "name": "an accelerator", "driver": "1.2.3"},
     )
 
 

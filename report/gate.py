@@ -1,0 +1,193 @@
+"""`bazel test //:coverage_gate`: whether the grid is good enough, by tables in `models/`.
+
+`quotas.json` says for each tier which share of its models must be covered at a level or deeper: `{"critical":
+{"forward": 1.0}}`. `drops.json` holds the reason for each cell that is known to be worse than the stored history says:
+`{"llama cpu": "..."}`.
+
+Exit codes: 0 good enough; 1 it is not, and each offender is named; 2 the input cannot be judged, and the message says
+why.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+
+from harness.verdict import LEVELS
+from report import assemble, compare, coverage_view, files, grid, history, strict, terminal
+from report.coverage_format import ATTENTION, Coverage, Model
+from report.declaration import TIERS
+
+_GRID = flags.DEFINE_string("grid", None, "The grid file, as the rule wrote it.", required=True)
+_QUOTAS = flags.DEFINE_string("quotas", None, "The table of quotas.", required=True)
+_HISTORY = flags.DEFINE_string("history", None, "The stored history; its last record is the baseline.", required=True)
+_DROPS = flags.DEFINE_string("drops", None, "The table of drops with a reason.", required=True)
+_ROOT = flags.DEFINE_string("root", None, "Folder that the paths are relative to. Without it they are runfiles paths.")
+
+Quotas = Mapping[str, Mapping[str, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Offence:
+    """One thing that keeps the gate shut, and the command to look at it."""
+
+    what: str
+    look: str
+
+
+def judge(
+    coverage: Coverage, quotas: Quotas, stored: history.History, drops: Mapping[str, str], today: str
+) -> list[Offence]:
+    """Returns everything that keeps the gate shut; nothing if it is open.
+
+    Args:
+      coverage: the grid of this build.
+      quotas: by tier, then level, the least share of the tier's models, 0 to 1.
+      stored: the history; what is compared is its newest record of the grid's environment.
+      drops: for `model backend` the reason why it may be worse than stored.
+      today: `YYYY-MM-DD`.
+    """
+    return [
+        *_short(coverage, quotas),
+        *_attention(coverage),
+        *_expired(coverage, today),
+        *_silent(coverage),
+        *_dropped(coverage, stored, drops),
+    ]
+
+
+def _test(label: str) -> str:
+    return f"./bazelw test {label}"
+
+
+def _short(coverage: Coverage, quotas: Quotas) -> Iterator[Offence]:
+    for tier, by_level in quotas.items():
+        models = [model for model in coverage.models if model.tier == tier]
+        for level, share in by_level.items():
+            lacking = [model for model in models if not _reaches(model, level)]
+            reached = len(models) - len(lacking)
+            if reached < share * len(models):
+                head = f"tier {tier}: {reached} of {len(models)} models at {level} or deeper, the quota is {share:.0%}"
+                for model in lacking:
+                    why = f"; not to be had: {model.unavailable}" if model.unavailable else ""
+                    yield Offence(f"{head}; {model.label} is at {model.level}{why}", _test(_package(model) + ":all"))
+
+
+def _package(model: Model) -> str:
+    return model.label.rpartition(":")[0]
+
+
+def _reaches(model: Model, level: str) -> bool:
+    return model.covered and LEVELS.index(model.level) >= LEVELS.index(level)
+
+
+def _attention(coverage: Coverage) -> Iterator[Offence]:
+    for cell in coverage.cells:
+        if cell.status in ATTENTION:
+            words = cell.status.replace("_", " ")
+            check = f" at {cell.failed_check}" if cell.failed_check else ""
+            yield Offence(f"{cell.label}: {words}{check}: {cell.reason}", _test(cell.label))
+
+
+def _expired(coverage: Coverage, today: str) -> Iterator[Offence]:
+    for model in coverage.models:
+        for known in model.known_failures:
+            if known.expires < today:
+                yield Offence(
+                    f"{model.label}: the known failure of {known.match} expired on {known.expires}: {known.reason}",
+                    f"{_test(_package(model) + ':all')}, then mend it or renew the date in its BUILD file",
+                )
+
+
+def _silent(coverage: Coverage) -> Iterator[Offence]:
+    """Yields cells without a verdict on a backend that did run others: a backend without hardware runs none."""
+    running = {backend.name for backend in coverage.backends if coverage_view.ran(coverage.by_backend[backend.name])}
+    for cell in coverage.cells:
+        if cell.status == "no_hardware" and cell.backend in running:
+            yield Offence(f"{cell.label}: no verdict, though {cell.backend} runs here", _test(cell.label))
+    for label in coverage.inventory.vanished if coverage.inventory else ():
+        yield Offence(f"{label}: its folder is not in the environment", f"./bazelw query {label} --output=build")
+
+
+def _dropped(coverage: Coverage, stored: history.History, drops: Mapping[str, str]) -> Iterator[Offence]:
+    for problem in stored.problems:
+        yield Offence(f"history: {problem.reason}", "git log -p models/history.jsonl")
+    environment = coverage.models[0].environment
+    baseline = stored.latest(environment)
+    if baseline is None:
+        others = sorted({record.environment for record in stored.records})
+        held = f"it has {', '.join(others)} alone" if others else "it is empty"
+        yield Offence(f"the stored history has no record of {environment}: {held}", "./bazelw run //:history")
+        return
+    now = history.states_of(coverage)
+    running = {backend for _, backend in now}
+    before = {key: state for key, state in history.states(baseline).items() if key[1] in running}
+    difference = compare.compare(before, now)
+    labels = {(model.name): _package(model) for model in coverage.models}
+    known = set()
+    for change in (*difference.worse, *difference.gone):
+        key = f"{change.name} {change.backend}"
+        known.add(key)
+        if not drops.get(key, "").strip():
+            was, now_is = " ".join(change.before or ()), " ".join(change.after or ("gone",))
+            label = f"{labels[change.name]}:{change.backend}" if change.name in labels else "//models/..."
+            yield Offence(
+                f"{key}: {now_is}, was {was} on {baseline.date}; no reason stands in models/drops.json", _test(label)
+            )
+    for key in sorted(drops.keys() - known):
+        yield Offence(
+            f"models/drops.json: {key!r} is no worse than the stored history says; take it out",
+            "./bazelw run //:coverage",
+        )
+
+
+def read_quotas(path: Path) -> Quotas:
+    """Returns the table of quotas.
+
+    Raises:
+      strict.InputError: it is damaged, leaves a tier out, or has a level or share that is none.
+    """
+    value: Any = strict.read(path, "table of quotas")
+    if not isinstance(value, dict) or set(value) != set(TIERS):
+        raise strict.InputError(f"{path}: expected an object with the tiers {', '.join(TIERS)}; mend the file")
+    for tier, by_level in value.items():
+        if not isinstance(by_level, dict) or not set(by_level) <= set(LEVELS[LEVELS.index("forward") :]):
+            raise strict.InputError(f"{path}: {tier}: expected levels from forward on; mend the file")
+        for level, share in by_level.items():
+            if type(share) not in (int, float) or not 0 <= share <= 1:
+                raise strict.InputError(f"{path}: {tier}, {level}: {share!r} is no share from 0 to 1; mend the file")
+    return value
+
+
+def main(argv: Sequence[str]) -> int:
+    """Prints each offence and returns the exit code."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    try:
+        locate = files.locator(_ROOT.value)
+        coverage = assemble.assemble(grid.load(locate(_GRID.value), locate))
+        offences = judge(
+            coverage,
+            read_quotas(locate(_QUOTAS.value)),
+            history.read(locate(_HISTORY.value)),
+            grid.read_texts(locate(_DROPS.value), "table of drops"),
+            datetime.date.today().isoformat(),
+        )
+    except strict.InputError as error:
+        print(f"coverage_gate: {terminal.safe(str(error))}", file=sys.stderr)
+        return 2
+    for offence in offences:
+        print(f"{terminal.safe(offence.what)}\n  look: {terminal.safe(offence.look)}")
+    print("\n".join(coverage_view.headline(coverage)))
+    print(f"coverage_gate: {f'{len(offences)} offences' if offences else 'open'}")
+    return 1 if offences else 0
+
+
+if __name__ == "__main__":
+    app.run(main)

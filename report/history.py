@@ -1,0 +1,237 @@
+"""The stored history of the grid: one JSON line for each date, environment and revision, oldest first.
+
+Version 1 of a line is one JSON object: `version` and the fields of `Record`. Lines that this version cannot read,
+damaged or newer ones, are reported and kept as they are: `append` never drops what it does not understand.
+
+Not to be confused with `bazel run //:record`, which keeps the reference values of one model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.verdict import LEVELS
+from report import strict
+from report.coverage_format import NEVER_RAN, STATUSES, Coverage
+
+VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """The grid of one environment on one day.
+
+    Attributes:
+      date: `YYYY-MM-DD`.
+      revision: the commit, with a `+` behind it where files were changed; empty if it is not known.
+      declared: number of declared models.
+      covered: how many of them are covered.
+      levels: number of models by the deepest level that they reached; every level is a key.
+      folders: number of model folders of the environment, and how many of them are declared.
+      classes: number of public model classes of the environment, and how many of them are exercised.
+      cells: for each backend that counts and ran something, the names of the models by status and level:
+        `{"cpu": {"passed consistent": "albert bert"}}`.
+    """
+
+    date: str
+    environment: str
+    revision: str
+    declared: int
+    covered: int
+    levels: Mapping[str, int]
+    folders: tuple[int, ...]
+    classes: tuple[int, ...]
+    cells: Mapping[str, Mapping[str, str]]
+
+    def to_line(self) -> str:
+        """Returns the record as a line of the file, without its end."""
+        return json.dumps({"version": VERSION, **dataclasses.asdict(self)}, sort_keys=True, separators=(",", ":"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A line that cannot be read: its number, from 1 on, and why."""
+
+    line: int
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """What a history file says: its records, oldest first, and the lines that cannot be read."""
+
+    records: tuple[Record, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    def latest(self, environment: str) -> Record | None:
+        """Returns the newest record of `environment`, or None."""
+        return next((record for record in reversed(self.records) if record.environment == environment), None)
+
+
+def read(path: Path) -> History:
+    """Returns the history in the file at `path`; a file that does not exist is an empty one.
+
+    Raises:
+      strict.InputError: it exists and cannot be read as text.
+    """
+    records, problems = [], []
+    for number, line in enumerate(_text(path).splitlines(), 1):
+        if line.strip():
+            try:
+                records.append(parse(line, f"line {number}"))
+            except strict.InputError as error:
+                problems.append(Problem(number, str(error)))
+    return History(tuple(sorted(records, key=lambda record: record.date)), tuple(problems))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:
+        raise strict.InputError(f"{path}: history cannot be read ({error}); mend the file") from None
+
+
+def parse(line: str, where: str) -> Record:
+    """Returns the record that `line` is.
+
+    Raises:
+      strict.InputError: it is damaged or of another version.
+    """
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise strict.InputError(f"{where}: not JSON ({error}); mend the line") from None
+    record = strict.build(Record, strict.versioned(value, VERSION, where), where)
+    try:
+        datetime.date.fromisoformat(record.date)
+    except ValueError:
+        raise strict.InputError(f"{where}: {record.date!r} is no date such as 2027-01-31; mend the line") from None
+    if len(record.folders) != 2 or len(record.classes) != 2:
+        raise strict.InputError(f"{where}: folders and classes are two numbers each; mend the line")
+    states(record, where)
+    return record
+
+
+def record(coverage: Coverage, date: str, revision: str) -> Record:
+    """Returns the record of `coverage`.
+
+    Raises:
+      strict.InputError: it has models of several environments, so that it is no state of one.
+    """
+    environments = sorted({model.environment for model in coverage.models})
+    if len(environments) != 1:
+        raise strict.InputError(f"a record is of one environment, the grid has {', '.join(environments)}")
+    cells: dict[str, dict[str, list[str]]] = {}
+    for (name, backend), (status, level) in states_of(coverage).items():
+        cells.setdefault(backend, {}).setdefault(f"{status} {level}", []).append(name)
+    detail = coverage.inventory.detail if coverage.inventory else ()
+    return Record(
+        date=date,
+        environment=environments[0],
+        revision=revision,
+        declared=coverage.total.models,
+        covered=coverage.total.covered,
+        levels=coverage.total.levels,
+        folders=(len(detail), sum(bool(folder.models) for folder in detail)),
+        classes=(
+            sum(len(folder.classes) for folder in detail),
+            sum(len(folder.exercised) for folder in detail),
+        ),
+        cells={
+            backend: {state: " ".join(sorted(found)) for state, found in sorted(by_state.items())}
+            for backend, by_state in sorted(cells.items())
+        },
+    )
+
+
+States = Mapping[tuple[str, str], tuple[str, str]]
+"""Status and level of each cell, by the model's name and the backend: of cells that ran, on backends that count."""
+
+
+def states_of(coverage: Coverage) -> States:
+    """Returns the states of `coverage`."""
+    names = {model.label: model.name for model in coverage.models}
+    counts = {backend.name for backend in coverage.backends if backend.counts}
+    return {
+        (names[cell.model], cell.backend): (cell.status, cell.level)
+        for cell in coverage.cells
+        if cell.backend in counts and cell.status not in NEVER_RAN
+    }
+
+
+def states(record: Record, where: str = "") -> States:
+    """Returns the states of a stored record.
+
+    Raises:
+      strict.InputError: a state is outside the vocabulary, or a cell has two.
+    """
+    found: dict[tuple[str, str], tuple[str, str]] = {}
+    for backend, by_state in record.cells.items():
+        for state, names in by_state.items():
+            status, _, level = state.partition(" ")
+            if status not in STATUSES or level not in LEVELS:
+                raise strict.InputError(f"{where}: {state!r} is no status and level; mend the line")
+            for name in names.split():
+                if (name, backend) in found:
+                    raise strict.InputError(f"{where}: {name} on {backend} is there twice; mend the line")
+                found[name, backend] = (status, level)
+    return found
+
+
+def append(path: Path, new: Record) -> str:
+    """Adds `new` to the file at `path`, in place of an older record of its date, environment and revision.
+
+    Every other line stays as it is, also one that cannot be read.
+
+    Returns:
+      What was done: `added` or `replaced`.
+
+    Raises:
+      strict.InputError: the file can be neither read nor written.
+    """
+    key = (new.date, new.environment, new.revision)
+    kept, replaced = [], False
+    for line in _text(path).splitlines():
+        if _key(line) == key:
+            replaced = True
+        else:
+            kept.append(line)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text("".join(f"{line}\n" for line in [*kept, new.to_line()]), encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise strict.InputError(f"{path}: cannot be written ({error.strerror}); choose another file") from None
+    return "replaced" if replaced else "added"
+
+
+def _key(line: str) -> tuple[str, str, str] | None:
+    try:
+        found = parse(line, "")
+    except strict.InputError:
+        return None
+    return (found.date, found.environment, found.revision)
+
+
+def rows(records: Sequence[Record]) -> list[tuple[str, dict[str, int]]]:
+    """Returns what the chart shows: for each day its last record's models declared, covered, and deeper."""
+    by_day = {record.date: record for record in records}
+    deeper = LEVELS[LEVELS.index("consistent") :]
+    return [
+        (
+            day,
+            {
+                "declared": record.declared,
+                "covered": record.covered,
+                "consistent or deeper": sum(record.levels.get(level, 0) for level in deeper),
+            },
+        )
+        for day, record in sorted(by_day.items())
+    ]
