@@ -63,11 +63,11 @@ class Trend:
     lines: tuple[Line, ...]
     ticks: tuple[tuple[float, int], ...]
     dates: tuple[tuple[float, str], ...]
-    width: int = 640
-    height: int = 220
+    width: int = 460
+    height: int = 190
 
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 36, 112, 12, 26
+_LEFT, _RIGHT, _TOP, _BOTTOM = 32, 150, 12, 26
 _LABEL = 14
 
 

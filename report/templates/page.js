@@ -43,7 +43,7 @@
     { key: "level", label: "deepest", value: (model) => -model.level },
     ...data.backends.map((backend, at) => ({ key: "on " + backend.name, label: backend.name, value: (model) => -rank(model.cells[at]), backend })),
   ];
-  const makeRow = (model, at) => {
+  const makeRow = (model) => {
     const row = make("tr", { role: "row" });
     row.append(
       make("th", { scope: "row", role: "rowheader" }, model.name),
@@ -56,13 +56,13 @@
       const ran = cell.length > 2;
       const level = ran ? data.levels[cell[2]] : "";
       const kind = data.backends[backend].counts ? `s-${status} l-${level || "declared"}` : "s-mock";
-      const box = make("td", { role: "gridcell", tabindex: "-1", "data-cell": `${at} ${backend}`, class: kind, "aria-label": `${word} ${level}` });
+      const box = make("td", { role: "gridcell", tabindex: "-1", "data-cell": `${model.at} ${backend}`, class: kind, "aria-label": `${word} ${level}` });
       box.append(make("span", { class: "mark" }, mark), ran ? level : "");
       row.append(box);
     });
     return row;
   };
-  const models = data.models.map((model, at) => ({ ...model, at, row: makeRow(model, at) }));
+  const models = data.models.map((model, at) => ({ ...model, at }));
 
   /** What a search looks through: made when it is first needed. */
   const haystack = (model) => (model.words ??= [
@@ -93,8 +93,25 @@
     };
   };
 
+  // Rows come as they are scrolled to: laying out 650 x 12 cells at each letter of a search would take a second.
+  const CHUNK = 80;
+  let shown = [];
+  const body = $("grid").tBodies[0];
+  const more = () => {
+    const from = body.rows.length;
+    shown.slice(from, from + CHUNK).forEach((model, place) => {
+      model.row ??= makeRow(model);
+      model.row.setAttribute("aria-rowindex", from + place + 2);
+      body.append(model.row);
+    });
+    return body.rows.length > from;
+  };
+  const near = () => $("scroller").scrollTop + 2 * $("scroller").clientHeight > $("scroller").scrollHeight;
+  $("scroller").addEventListener("scroll", () => near() && more(), { passive: true });
+  window.addEventListener("beforeprint", () => { while (more()); });
+
   const show = () => {
-    const shown = models.filter(fits());
+    shown = models.filter(fits());
     const column = columns.find((item) => item.key === sort.key);
     if (column) {
       shown.sort((one, other) => {
@@ -102,11 +119,13 @@
         return (a < b ? -1 : a > b ? 1 : one.at - other.at) * (sort.down ? -1 : 1);
       });
     }
-    $("grid").tBodies[0].replaceChildren(...shown.map((model) => model.row));
+    body.replaceChildren();
+    $("scroller").scrollTop = 0;
+    while (more() && near());
     $("grid").setAttribute("aria-rowcount", shown.length + 1);
     $("shown").textContent = `${shown.length} of ${models.length} models`;
     $("nothing").hidden = shown.length > 0;
-    if (!active?.isConnected) settle(shown[0]?.row.querySelector("[data-cell]"));
+    if (!active?.isConnected) settle(body.querySelector("[data-cell]"));
   };
 
   const settle = (box) => {
@@ -131,6 +150,18 @@
     else cell.removeAttribute("aria-sort");
   });
   $("grid").tHead.append(header);
+  // Widths that do not change while rows come and go.
+  const width = (column, at) => {
+    if (at < 4) return [16, 10, 6.5, 8][at];
+    const ran = models.some((model) => model.cells[at - 4].length > 2);
+    return Math.max(column.label.length * 0.62 + 3.2, ran ? 9 : 0);
+  };
+  $("grid").prepend(make("colgroup", {}, ...columns.map((column, at) => {
+    const part = make("col");
+    part.style.width = `${width(column, at)}em`;
+    return part;
+  })));
+  $("grid").style.width = `${columns.reduce((sum, column, at) => sum + width(column, at), 0)}em`;
 
   // ---- The address.
   const remember = (cell) => {
@@ -157,6 +188,9 @@
   // ---- A cell's details.
   const outcomes = { p: ["✓", "passed"], f: ["✕", "failed"], n: ["–", "not applicable"], r: ["·", "not run"] };
   const facts = (pairs) => make("dl", {}, ...pairs.filter(([, value]) => value !== "").flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
+
+  /** A long name that may be broken where its words end. */
+  const breakable = (name) => make("code", {}, ...name.split(/(?<=_|::)/).flatMap((part) => [part, make("wbr")]));
 
   const details = (model, at) => {
     const cell = unpack(model.cells[at]);
@@ -194,7 +228,7 @@
       const rows = cell.checks.map((check) => {
         const [sign, word] = outcomes[check.outcome];
         return make("tr", { class: `o-${check.outcome}` }, make("td", { title: word }, make("span", { "aria-hidden": "true" }, sign), make("span", { class: "hidden" }, word)),
-          make("td", {}, make("code", {}, check.id)), make("td", {}, check.level), make("td", {}, check.message));
+          make("td", {}, breakable(check.id)), make("td", {}, check.level), make("td", {}, check.message));
       });
       const count = cell.checks.filter((check) => check.outcome === "p").length;
       parts.push(make("h3", {}, `Checks: ${count} of ${cell.checks.length} passed`), make("table", { id: "checks" },
@@ -236,7 +270,7 @@
     ArrowLeft: (box) => box.previousElementSibling,
     ArrowRight: (box) => box.nextElementSibling,
     ArrowUp: (box) => box.parentElement.previousElementSibling?.children[box.cellIndex],
-    ArrowDown: (box) => box.parentElement.nextElementSibling?.children[box.cellIndex],
+    ArrowDown: (box) => (box.parentElement.nextElementSibling || (more() && box.parentElement.nextElementSibling))?.children[box.cellIndex],
     Home: (box) => box.parentElement.querySelector("[data-cell]"),
     End: (box) => box.parentElement.lastElementChild,
   };

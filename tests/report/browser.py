@@ -33,6 +33,7 @@ _FLAGS = (
 _SECONDS = 120.0
 _KEYS = {"Enter": ("\r", 13), " ": (" ", 32), "/": ("/", 191), "Escape": ("", 27), "Tab": ("", 9)}
 _KEYS |= {"ArrowLeft": ("", 37), "ArrowUp": ("", 38), "ArrowRight": ("", 39), "ArrowDown": ("", 40)}
+_KEYS |= {"End": ("", 35), "Home": ("", 36)}
 
 
 class BrowserError(AssertionError):
@@ -84,7 +85,7 @@ class Browser:
         self._session = ""
         target = self.call("Target.createTarget", url="about:blank", width=width, height=height)["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
+        for domain in ("Page", "Runtime", "Log", "Network", "Accessibility"):
             self.call(f"{domain}.enable")
 
     def __enter__(self) -> Browser:
@@ -170,6 +171,11 @@ class Browser:
         )
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
+        self.settle()
+
+    def settle(self) -> None:
+        """Waits until what was set off so far is done and painted."""
+        self.run("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
 
     def press(self, *keys: str) -> None:
         """Presses keys, each by its name."""
