@@ -159,7 +159,7 @@ class Host:
         folder = self.control / "archive" / suite
         folder.mkdir(parents=True)
         for name, files in _PACKAGES.items():
-            _write_archive(folder / name, files)
+            write_archive(folder / name, files)
 
     def withdraw(self, suite: str) -> None:
         """Removes a suite's packages from the mirror."""
@@ -214,7 +214,7 @@ class Host:
         )
 
 
-def _write_archive(path: Path, files: dict[str, str]) -> None:
+def write_archive(path: Path, files: dict[str, str]) -> None:
     with tarfile.open(path, "w") as tar:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
