@@ -238,7 +238,7 @@ class Coverage:
 
     def to_json(self) -> str:
         """Returns the canonical text: sorted keys, a line for each entry of a list, final newline, ASCII."""
-        return _lines({"version": VERSION, **_plain(self)}) + "\n"
+        return _lines({"version": VERSION, **vars(self)}) + "\n"
 
 
 def read(path: Path) -> Coverage:
@@ -265,16 +265,12 @@ def _ordered(by_name: Mapping[str, Summary], order: Sequence[str], where: str) -
     return {name: by_name[name] for name in order}
 
 
-def _plain(value: Any) -> dict[str, Any]:
-    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-
-
 def _lines(value: Any, depth: int = 2) -> str:
     """Returns JSON in which what is deeper than `depth` is on one line: diffs stay short, and so does the file."""
     if depth and dataclasses.is_dataclass(value):
-        value = _plain(value)
+        value = vars(value)
     if not depth or not value or not isinstance(value, dict | tuple):
-        return json.dumps(value, sort_keys=True, default=_plain)
+        return json.dumps(value, sort_keys=True, default=vars)
     if isinstance(value, tuple):
         return "[\n" + ",\n".join(_lines(item, 0) for item in value) + "\n]"
     pairs = (f"{json.dumps(key)}: {_lines(item, depth - 1)}" for key, item in sorted(value.items()))

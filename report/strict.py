@@ -10,7 +10,7 @@ import functools
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,51 +71,110 @@ def build(cls: type[T], value: Any, where: str) -> T:
     Raises:
       InputError: a field is missing, unknown, or of another type.
     """
-    if not isinstance(value, dict):
-        raise InputError(f"{where}: expected an object, found {type(value).__name__}")
-    hints, required = _fields(cls)  # type: ignore[arg-type]
-    missing, unknown = sorted(required - value.keys()), sorted(value.keys() - hints.keys())
-    if missing or unknown:
-        raise InputError(
-            f"{where}: missing fields {missing}, unknown fields {unknown}; "
-            "another version of the rules wrote it, build it again"
-        )
-    return cls(**{name: _convert(hints[name], item, f"{where}: {name}") for name, item in value.items()})
+    try:
+        made: T = _reader(cls)(value)  # type: ignore[arg-type]
+    except _FaultError as fault:
+        raise InputError(f"{where}{fault.path}: {fault.message}") from None
+    return made
+
+
+class _FaultError(Exception):
+    """What is wrong, and where: the path is put together on the way out, so that what is right costs nothing."""
+
+    def __init__(self, message: str, path: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path
+
+    def inside(self, step: str) -> _FaultError:
+        return _FaultError(self.message, step + self.path)
+
+
+_Reader = Callable[[Any], Any]
 
 
 @functools.cache
-def _fields(cls: type[Any]) -> tuple[dict[str, Any], frozenset[str]]:
-    """Returns the type of each field of `cls`, and which fields have no default."""
-    hints, fields = typing.get_type_hints(cls), dataclasses.fields(cls)
-    return (
-        {field.name: hints[field.name] for field in fields},
-        frozenset(field.name for field in fields if _is_required(field)),
-    )
+def _reader(hint: Any) -> _Reader:
+    """Returns what makes a value of the type `hint` from a JSON value, or raises `_FaultError`."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        (some,) = (argument for argument in arguments if argument is not type(None))
+        read_some = _reader(some)
+        return lambda value: None if value is None else read_some(value)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _dataclass_reader(hint)
+    if origin is tuple:
+        return _tuple_reader(_reader(arguments[0]))
+    if origin is Mapping:
+        return _mapping_reader(_reader(arguments[1]))
+    if hint is Any:
+        return lambda value: value
+    return _scalar_reader(hint)
+
+
+def _dataclass_reader(cls: type[Any]) -> _Reader:
+    hints = typing.get_type_hints(cls)
+    readers = {field.name: _reader(hints[field.name]) for field in dataclasses.fields(cls)}
+    required = {field.name for field in dataclasses.fields(cls) if _is_required(field)}
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise _FaultError(f"expected an object, found {type(value).__name__}")
+        if not required <= value.keys() <= readers.keys():
+            missing, unknown = sorted(required - value.keys()), sorted(value.keys() - readers.keys())
+            raise _FaultError(
+                f"missing fields {missing}, unknown fields {unknown}; "
+                "another version of the rules wrote it, build it again"
+            )
+        made = {}
+        for name, item in value.items():
+            try:
+                made[name] = readers[name](item)
+            except _FaultError as fault:
+                raise fault.inside(f": {name}") from None
+        return cls(**made)
+
+    return read
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        if value is None:
-            return None
-        (hint,) = (argument for argument in arguments if argument is not type(None))
-        return _convert(hint, value, where)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return build(hint, value, where)
-    if origin is tuple:
+def _tuple_reader(read_item: _Reader) -> _Reader:
+    def read(value: Any) -> Any:
         if not isinstance(value, list):
-            raise InputError(f"{where}: expected a list, found {type(value).__name__}")
-        return tuple(_convert(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
-    if origin is Mapping:
+            raise _FaultError(f"expected a list, found {type(value).__name__}")
+        made = []
+        for item in value:
+            try:
+                made.append(read_item(item))
+            except _FaultError as fault:
+                raise fault.inside(f"[{len(made)}]") from None
+        return tuple(made)
+
+    return read
+
+
+def _mapping_reader(read_item: _Reader) -> _Reader:
+    def read(value: Any) -> Any:
         if not isinstance(value, dict):
-            raise InputError(f"{where}: expected an object, found {type(value).__name__}")
-        return {key: _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    if hint is Any:
+            raise _FaultError(f"expected an object, found {type(value).__name__}")
+        made = {}
+        for key, item in value.items():
+            try:
+                made[key] = read_item(item)
+            except _FaultError as fault:
+                raise fault.inside(f".{key}") from None
+        return made
+
+    return read
+
+
+def _scalar_reader(cls: type[Any]) -> _Reader:
+    def read(value: Any) -> Any:
+        if type(value) is not cls and not (cls is float and type(value) is int):
+            raise _FaultError(f"expected {cls.__name__}, found {type(value).__name__}")
         return value
-    if type(value) is not hint and not (hint is float and type(value) is int):
-        raise InputError(f"{where}: expected {hint.__name__}, found {type(value).__name__}")
-    return value
+
+    return read
