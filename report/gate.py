@@ -129,17 +129,17 @@ def _dropped(coverage: Coverage, stored: history.History, drops: Mapping[str, st
     running = {backend for _, backend in now}
     before = {key: state for key, state in history.states(baseline).items() if key[1] in running}
     difference = compare.compare(before, now)
-    labels = {(model.name): _package(model) for model in coverage.models}
+    labels = {model.name: _package(model) for model in coverage.models}
     known = set()
     for change in (*difference.worse, *difference.gone):
         key = f"{change.name} {change.backend}"
         known.add(key)
         if not drops.get(key, "").strip():
             was, now_is = " ".join(change.before or ()), " ".join(change.after or ("gone",))
-            label = f"{labels[change.name]}:{change.backend}" if change.name in labels else "//models/..."
-            yield Offence(
-                f"{key}: {now_is}, was {was} on {baseline.date}; no reason stands in models/drops.json", _test(label)
-            )
+            look = f"git log -- 'models/*/{change.name}'"
+            if change.name in labels:
+                look = _test(f"{labels[change.name]}:{change.backend}")
+            yield Offence(f"{key}: {now_is}, was {was} on {baseline.date}; no reason stands in models/drops.json", look)
     for key in sorted(drops.keys() - known):
         yield Offence(
             f"models/drops.json: {key!r} is no worse than the stored history says; take it out",

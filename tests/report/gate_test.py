@@ -130,6 +130,7 @@ def test_cell_that_is_gone_is_a_drop() -> None:
     gpt2 = declaration("gpt2")
     (offence,) = _judge([gpt2], [verdict(gpt2)], stored=_stored())
     assert offence.what.startswith("llama cpu: gone, was passed reference")
+    assert offence.look == "git log -- 'models/*/llama'"
 
 
 def test_backend_that_the_history_has_and_this_host_has_not_is_no_drop() -> None:
