@@ -43,6 +43,9 @@
     { key: "level", label: "deepest", value: (model) => -model.level },
     ...data.backends.map((backend, at) => ({ key: "on " + backend.name, label: backend.name, value: (model) => -rank(model.cells[at]), backend })),
   ];
+  const ran = data.backends.map((backend, at) => data.models.some((model) => model.cells[at].length > 2));
+  const dense = ran.filter(Boolean).length > 6; // then twelve columns fit beside each other
+  const short = { reference: "ref", consistent: "cons", forward: "fwd", declared: "decl" };
   const makeRow = (model) => {
     const row = make("tr", { role: "row" });
     row.append(
@@ -53,11 +56,10 @@
     );
     model.cells.forEach((cell, backend) => {
       const [status, word, mark] = data.statuses[cell[0]];
-      const ran = cell.length > 2;
-      const level = ran ? data.levels[cell[2]] : "";
+      const level = cell.length > 2 ? data.levels[cell[2]] : "";
       const kind = data.backends[backend].counts ? `s-${status} l-${level || "declared"}` : "s-mock";
       const box = make("td", { role: "gridcell", tabindex: "-1", "data-cell": `${model.at} ${backend}`, class: kind, "aria-label": `${word} ${level}` });
-      box.append(make("span", { class: "mark" }, mark), ran ? level : "");
+      box.append(make("span", { class: "mark" }, mark), (dense && short[level]) || level);
       row.append(box);
     });
     return row;
@@ -153,8 +155,7 @@
   // Widths that do not change while rows come and go.
   const width = (column, at) => {
     if (at < 4) return [16, 10, 6.5, 8][at];
-    const ran = models.some((model) => model.cells[at - 4].length > 2);
-    return Math.max(column.label.length * 0.62 + 3.2, ran ? 9 : 0);
+    return ran[at - 4] ? (dense ? 5.9 : 9) : Math.min(column.label.length * 0.62 + 3.2, 5.9);
   };
   $("grid").prepend(make("colgroup", {}, ...columns.map((column, at) => {
     const part = make("col");

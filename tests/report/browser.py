@@ -36,6 +36,18 @@ _KEYS |= {"ArrowLeft": ("", 37), "ArrowUp": ("", 38), "ArrowRight": ("", 39), "A
 _KEYS |= {"End": ("", 35), "Home": ("", 36)}
 
 
+def chromium() -> str:
+    """Returns the program: that of the repository, or outside Bazel the one that CHROMIUM names."""
+    if "CHROMIUM" in os.environ:
+        return os.environ["CHROMIUM"]
+    from runfiles import Runfiles  # Only a program that Bazel runs has any.
+
+    runfiles = Runfiles.Create()
+    found = runfiles.Rlocation(os.environ["CHROMIUM_RUNFILE"]) if runfiles else None
+    assert found, "no Chromium among the runfiles"
+    return str(found)
+
+
 class BrowserError(AssertionError):
     """The browser died, did not answer, or refused a call."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,26 +12,15 @@ import pytest
 from report import history, page
 from report.assemble import assemble
 from report.coverage_format import Coverage
+from tests.report import browser as browsers
 from tests.report import samples
 from tests.report.browser import Browser
 from tests.report.samples import HOSTILE, contents, declaration, known_failure, verdict
 
 
-def _chromium() -> str:
-    """Returns the program: that of the repository, or outside Bazel the one that CHROMIUM names."""
-    if "CHROMIUM" in os.environ:
-        return os.environ["CHROMIUM"]
-    from runfiles import Runfiles  # Only a program that Bazel runs has any.
-
-    runfiles = Runfiles.Create()
-    found = runfiles.Rlocation(os.environ["CHROMIUM_RUNFILE"]) if runfiles else None
-    assert found, "no Chromium among the runfiles"
-    return str(found)
-
-
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with Browser(_chromium(), tmp_path_factory.mktemp("chromium")) as browser:
+    with Browser(browsers.chromium(), tmp_path_factory.mktemp("chromium")) as browser:
         yield browser
 
 
