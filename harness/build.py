@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import dataclasses
 import difflib
 import hashlib
 import importlib
@@ -24,13 +23,17 @@ from typing import Any
 import numpy
 import torch
 from torch import nn
-from transformers import conversion_mapping
-from transformers.configuration_utils import PreTrainedConfig
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from harness import shrink
+from harness.folders import NOT_TORCH, names_of_folders
 from harness.spec import Spec, SpecError
+
+try:
+    from transformers.configuration_utils import PreTrainedConfig
+except ImportError:  # the name that it has in transformers 4
+    from transformers.configuration_utils import PretrainedConfig as PreTrainedConfig
 
 NOISE = 0.1
 """Standard deviation of what is added to parameters that must stay near their default: norms, biases, scales."""
@@ -60,7 +63,8 @@ def _modules(spec: Spec, prefix: str) -> list[ModuleType]:
             f"{spec.label}: model folder {spec.folder!r} is not in environment {spec.environment!r}"
             f"{nearest(spec.folder, folders())}"
         ) from None
-    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name.startswith(prefix))
+    found = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    names = sorted(name for name in found if name.startswith(prefix) and not name.startswith(NOT_TORCH))
     if not names:
         raise SpecError(f"{spec.label}: model folder {spec.folder!r} has no file {prefix}*.py; it holds no model")
     return [importlib.import_module(f"{name}.{module}") for module in names]
@@ -68,9 +72,9 @@ def _modules(spec: Spec, prefix: str) -> list[ModuleType]:
 
 def folders() -> list[str]:
     """Returns the model folders that are there."""
-    import transformers.models
+    import transformers
 
-    return sorted(module.name for module in pkgutil.iter_modules(transformers.models.__path__) if module.ispkg)
+    return names_of_folders(Path(transformers.__path__[0]))
 
 
 def nearest(word: str, known: list[str]) -> str:
@@ -173,7 +177,7 @@ def default_config(cls: type[PreTrainedConfig], declared: Mapping[str, Any]) -> 
     A sub-configuration keeps the values that its parent gives it by default, unless its model type is declared.
     """
     values = copy.deepcopy(dict(declared))
-    for name, spec in cls.sub_configs_defaults.items():
+    for name, spec in getattr(cls, "sub_configs_defaults", {}).items():  # transformers 4 has them in `__init__`
         value = values.get(name)
         if isinstance(value, dict) and value.get("model_type", spec.model_type) == spec.model_type:
             values[name] = {**spec.init_kwargs, **value}
@@ -186,11 +190,11 @@ def _check_keys(spec: Spec, cls: type[PreTrainedConfig], declared: Mapping[str, 
     A field is what the class lists, an alias of it, what an instance made from the others has, or what the folder's
     models read from a configuration: some read what no class lists and only checkpoints say.
     """
-    listed = [field.name for field in dataclasses.fields(cls)]
-    known = [*listed, *cls.attribute_map, *cls.sub_configs_defaults, "num_labels", "model_type", "pad_token_id"]
+    sub_configs = getattr(cls, "sub_configs_defaults", cls.sub_configs)
+    known = [*shrink.raw_fields(cls), *cls.attribute_map, *sub_configs, "num_labels", "model_type", "pad_token_id"]
     if hasattr(cls, "set_output_features_output_indices"):
         known += ["out_indices", "out_features"]
-    if {"encoder", "decoder"} <= cls.sub_configs_defaults.keys():  # a pair's own tokens come with its checkpoints
+    if {"encoder", "decoder"} <= sub_configs.keys():  # a pair's own tokens come with its checkpoints
         known.append("decoder_start_token_id")
     if all(key in known for key in declared):
         return
@@ -340,7 +344,8 @@ def warm_up() -> None:
 
     A worker does it before it forks; it takes a quarter of a CPU second that each cell would pay.
     """
-    conversion_mapping.get_checkpoint_conversion_mapping("")
+    with contextlib.suppress(ModuleNotFoundError):  # transformers 4 renames no weights that way
+        importlib.import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("")
 
 
 @contextlib.contextmanager

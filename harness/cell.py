@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.folders import folder_of
 from harness.reporter import HarnessFault, Reporter
 from harness.spec import Spec, Tolerance
 from harness.verdict import ModelFacts
@@ -286,8 +287,10 @@ class Cell:
 
 def loaded_folders() -> set[str]:
     """Returns the folders under `transformers/models` of which a module is loaded that is not the core's."""
-    parts = [name.split(".") for name in list(sys.modules) if name.startswith("transformers.models.")]
-    return {part[2] for part in parts if part[2] not in CORE_CONFIGS or not _is_config(part)}
+    names = [name for name in list(sys.modules) if name.startswith("transformers.models.")]
+    return {
+        folder for name in names if (folder := folder_of(name)) not in CORE_CONFIGS or not _is_config(name.split("."))
+    }
 
 
 def _is_config(part: Sequence[str]) -> bool:

@@ -11,6 +11,7 @@ import importlib
 import pkgutil
 import sys
 
+from harness.folders import folder_of
 from harness.reporter import HarnessFault
 
 LIBRARIES = (
@@ -74,7 +75,7 @@ def preload(*, mock: bool) -> None:
             raise HarnessFault(f"{_blame(name)} ({type(error).__name__}: {error}){_FIX[name in LIBRARIES]}") from error
     if not mock:
         importlib.import_module("harness.build").warm_up()
-    slices = sorted({name.split(".")[2] for name in sys.modules if name.startswith("transformers.models.")} - {"auto"})
+    slices = sorted({folder_of(name) for name in sys.modules if name.startswith("transformers.models.")} - {"auto"})
     if slices:
         raise HarnessFault(f"harness/preload.py loads model folders, which are not every cell's: {', '.join(slices)}")
     gc.collect()

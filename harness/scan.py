@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.folders import NESTING, NOT_TORCH, names_of_folders, path_of
+
 # Sources of the modelling files, and scripts that converted checkpoints: nothing imports them.
 _NOT_IMPORTED = ("modular_", "convert_")
 _MODEL = "PreTrainedModel"
@@ -64,7 +66,7 @@ class Config:
 
 @dataclasses.dataclass(frozen=True)
 class Folder:
-    """One folder below `transformers/models`.
+    """One folder below `transformers/models`, named as Python names it: `llama`, `deprecated.open_llama`.
 
     Attributes:
       model_types: every model type that `auto` resolves to this folder.
@@ -120,7 +122,7 @@ def scan(package: Path) -> Inventory:
     """
     if not (package / "__init__.py").is_file() or not (package / "models" / "auto").is_dir():
         raise ScanError(f"{package}: no transformers package: __init__.py and models/auto must be in it")
-    names = sorted(path.parent.name for path in package.glob("models/*/__init__.py"))
+    names = names_of_folders(package)
     sources = _read_folders(package, names)
     types = _ModelTypes(package, names)
     owners = {name: folder for folder in names for name in (*sources[folder].models, *sources[folder].configs)}
@@ -136,10 +138,10 @@ def scan_folder(package: Path, folder: str) -> Folder:
     Raises:
       ScanError: there is no such folder.
     """
-    if not (package / "models" / folder / "__init__.py").is_file():
+    if not (path_of(package, folder) / "__init__.py").is_file():
         raise ScanError(f"{package}: no model folder {folder!r}")
     source = _read_folder(package, folder)
-    names = sorted({folder, *source.imports, *(path.parent.name for path in package.glob("models/*/__init__.py"))})
+    names = sorted({folder, *source.imports, *names_of_folders(package)})
     return _folder(folder, source, _ModelTypes(package, names), dict.fromkeys(source.configs, folder), source.models)
 
 
@@ -171,10 +173,13 @@ def _read_folder(package: Path, folder: str) -> _Source:
     public: list[str] = []
     models: dict[str, tuple[str, ...]] = {}
     configs: dict[str, Config] = {}
-    for path in sorted(package.joinpath("models", folder).glob("*.py")):
-        if path.name.startswith(_NOT_IMPORTED):
+    for path in sorted(path_of(package, folder).glob("*.py")):
+        if path.name.startswith((*_NOT_IMPORTED, *NOT_TORCH)):
             continue
         text = "\n" + path.read_text(encoding="utf-8")
+        if folder.startswith(f"{NESTING}."):  # a level deeper, so relative imports have a dot more
+            imports.add(NESTING)
+            text = text.replace("from ...", "from ..")
         imports |= set(_imported_folders(text))
         if path.name.startswith("modeling_"):
             default_types |= set(_default_types(text))
@@ -279,7 +284,7 @@ class _ModelTypes:
     def folder(self, model_type: str) -> str:
         """Returns the folder that defines `model_type`, or the empty string if none does."""
         name = self._special.get(model_type, model_type.replace("-", "_"))
-        return name if name in self.folders else ""
+        return next((each for each in (name, f"{NESTING}.{name}") if each in self.folders), "")
 
 
 def _string_pairs(tree: ast.Module, variable: str) -> dict[str, str]:

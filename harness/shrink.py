@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import inspect
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -59,8 +60,8 @@ def is_config(value: Any) -> bool:
 
 def field_values(config: Any) -> dict[str, Any]:
     """Returns the value of every field that the class of `config` adds to the common ones, in order."""
-    common = {field.name for field in dataclasses.fields(_base_class(type(config)))}
-    names = [field.name for field in dataclasses.fields(config) if field.name not in common]
+    common = raw_fields(_base_class(type(config))) if dataclasses.is_dataclass(config) else {}
+    names = [name for name in raw_fields(type(config)) if name not in common]
     with _of_all_layers(config):
         return {name: getattr(config, name) for name in names if hasattr(config, name)}
 
@@ -81,13 +82,38 @@ def _of_all_layers(config: Any) -> Iterator[None]:
 
 def raw_defaults(cls: type[Any]) -> dict[str, Any]:
     """Returns the defaults that the fields of `cls` have before the class derives anything from them."""
-    found: dict[str, Any] = {}
-    for field in dataclasses.fields(cls):
-        if field.default is not dataclasses.MISSING:
-            found[field.name] = field.default
-        elif field.default_factory is not dataclasses.MISSING:
-            found[field.name] = field.default_factory()
-    return found
+    return {name: default() for name, default in raw_fields(cls).items() if default is not None}
+
+
+def raw_fields(cls: type[Any]) -> dict[str, Callable[[], Any] | None]:
+    """Returns what makes the default of each field of a configuration class, None where the field has none.
+
+    The classes of transformers 5 are dataclasses. Those of 4 are not: there a field is an argument of `__init__`, the
+    class's own or that of a class between it and the base of all, and special tokens are the base's.
+    """
+    if not dataclasses.is_dataclass(cls):
+        base_of_all = _base_class(cls)
+        own = cls.__mro__[: cls.__mro__.index(base_of_all)]
+        arguments = [each for each in _arguments(base_of_all) if each.name.endswith("_token_id")]
+        arguments += [each for base in reversed(own) if "__init__" in vars(base) for each in _arguments(base)]
+        return {each.name: _constant(each.default, inspect.Parameter.empty) for each in arguments}
+    return {
+        field.name: field.default_factory
+        if field.default_factory is not dataclasses.MISSING
+        else _constant(field.default, dataclasses.MISSING)
+        for field in dataclasses.fields(cls)
+    }
+
+
+def _arguments(cls: type[Any]) -> list[inspect.Parameter]:
+    """Returns the named arguments of the `__init__` of `cls`, without `self`."""
+    variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    found = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    return [each for each in found if each.kind not in variable]
+
+
+def _constant(value: Any, missing: Any) -> Callable[[], Any] | None:
+    return None if value is missing else lambda: value
 
 
 def _base_class(cls: type[Any]) -> type[Any]:
@@ -748,4 +774,6 @@ def _extras(full: Any) -> dict[str, Any]:
 
 
 def _construct(cls: type[Any], values: Mapping[str, Any], subs: Mapping[str, Any]) -> Any:
+    if not dataclasses.is_dataclass(cls):  # some classes of transformers 4 take their parts as dictionaries alone
+        subs = {name: sub.to_dict() for name, sub in subs.items()}
     return cls(**values, **subs)

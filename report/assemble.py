@@ -286,9 +286,11 @@ def _groups(models: Sequence[Model], counted: Sequence[Cell]) -> tuple[Group, ..
 def _inventory(
     contents: Contents,
     folders: Mapping[str, Sequence[str]],
-    declarations: Sequence[Declaration],
+    ordered: Sequence[Declaration],
     counted: Sequence[Cell],
 ) -> Inventory:
+    """Returns what the environment has against what is declared for it; models of another environment are not its."""
+    declarations = [item for item in ordered if contents.environment in ("", item.environment)]
     exercised: dict[str, set[str]] = {}
     for cell in counted:
         exercised.setdefault(cell.model, set()).update(cell.classes)

@@ -51,6 +51,7 @@ class Grid:
       named: path of the list of models that people asked for, or None.
       undeclared: path of the reasons why folders have no declaration, or None.
       upstream: for each environment the address of its folder of model folders.
+      environment: the one whose inventory it is; empty for that of every declaration.
     """
 
     declarations: tuple[str, ...]
@@ -60,6 +61,7 @@ class Grid:
     named: str | None = None
     undeclared: str | None = None
     upstream: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    environment: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Contents:
       named: for each name that people asked for the model's; empty without a list.
       undeclared: for each folder without a declaration the reason; empty without a list.
       upstream: for each environment the address of its folder of model folders.
+      environment: the one whose inventory it is; empty for that of every declaration.
     """
 
     declarations: tuple[Declaration, ...]
@@ -80,6 +83,7 @@ class Contents:
     named: Mapping[str, str] = dataclasses.field(default_factory=dict)
     undeclared: Mapping[str, str] = dataclasses.field(default_factory=dict)
     upstream: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    environment: str = ""
 
 
 def load(path: Path, locate: Locate) -> Contents:
@@ -102,6 +106,7 @@ def load(path: Path, locate: Locate) -> Contents:
         named={} if grid.named is None else read_texts(locate(grid.named), "list of named models"),
         undeclared={} if grid.undeclared is None else read_texts(locate(grid.undeclared), "list of undeclared folders"),
         upstream=grid.upstream,
+        environment=grid.environment,
     )
 
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from report.coverage_format import Coverage, Model
 
 _PACKAGE = re.compile(r"//((?:[\w.-]+/)*[\w.-]+):[^:]+")
-_FOLDER = re.compile(r"\w+")
+_FOLDER = re.compile(r"\w+(/\w+)?")
 
 
 def build_file(model: Model, root: str = "") -> str:
@@ -29,7 +29,8 @@ def build_file(model: Model, root: str = "") -> str:
 def upstream(model: Model, coverage: Coverage) -> str:
     """Returns the address of the model's folder at the version of its environment; empty if it is not known."""
     base = web(coverage.upstream.get(model.environment, ""))
-    return f"{base}/{model.folder}" if base and _FOLDER.fullmatch(model.folder) else ""
+    folder = model.folder.replace(".", "/")  # a folder within one, as Python names it
+    return f"{base}/{folder}" if base and _FOLDER.fullmatch(folder) else ""
 
 
 def web(address: str) -> str:

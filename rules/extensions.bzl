@@ -2,7 +2,7 @@
 
 ```starlark
 environments = use_extension("//rules:extensions.bzl", "environments")
-use_repo(environments, "modelgrid_host", "modelgrid_python", "tools_site", "transformers_5_23", "transformers_5_23_site")
+use_repo(environments, "modelgrid_environments", "modelgrid_host", "modelgrid_python", "tools_site", "transformers_5_23", "transformers_5_23_site")
 ```
 
 It makes the interpreter, the identities of this machine's devices, and the repositories of every environment of

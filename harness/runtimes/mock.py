@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from harness.folders import path_of
 from harness.reporter import HarnessFault, PlannedCheck, Reporter
 from harness.scan import Config, Folder, ScanError, scan_folder
 from harness.spec import Spec, SpecError
@@ -59,7 +60,7 @@ class Declaration:
     def _package(name: str) -> Path | None:
         """Returns the transformers package that has the model folder `name` among this cell's inputs."""
         packages = [Path(entry) / "transformers" for entry in sys.path]
-        return next((found for found in packages if (found / "models" / name / "__init__.py").is_file()), None)
+        return next((found for found in packages if (path_of(found, name) / "__init__.py").is_file()), None)
 
     def check_folder(self) -> None:
         """The folder exists in the environment and is one of the declared slices."""
@@ -114,7 +115,7 @@ class Declaration:
     def _read_names(self) -> list[str]:
         """The names of the attributes that the folder's models read from a `config`, or a part of one."""
         package = self._package(self._spec.folder)
-        files = (package / "models" / self._spec.folder).glob("modeling_*.py") if package is not None else ()
+        files = path_of(package, self._spec.folder).glob("modeling_*.py") if package is not None else ()
         texts = [file.read_text(encoding="utf-8") for file in files]
         return sorted({name for text in texts for name in re.findall(r"config\.(\w+)", text)})
 

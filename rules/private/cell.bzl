@@ -44,6 +44,10 @@ def _spec(ctx, model, backend):
     )) + "\n")
     return spec
 
+def _reference(ctx, environment):
+    """Returns the recorded outputs as a list of no or one File: those of another environment are nothing to go by."""
+    return ctx.files.reference if environment.name == ctx.attr.recorded_in else []
+
 def _verdict(ctx, spec, model, backend, environment):
     """Declares the ModelVerdict action; returns its outputs as a struct."""
     name = ctx.label.name
@@ -77,8 +81,8 @@ def _verdict(ctx, spec, model, backend, environment):
     request.add(outputs.log, format = "--log=%s")
     request.add(outputs.timings, format = "--timings=%s")
     request.add(outputs.observed, format = "--observed=%s")
-    if ctx.file.reference:
-        request.add(ctx.file.reference, format = "--reference=%s")
+    reference = _reference(ctx, environment)
+    request.add_all(reference, format_each = "--reference=%s")
 
     # The source directory is an input and only its manifest a tool: Bazel cannot hash a directory for a worker's
     # key, and a changed manifest restarts the workers as it should.
@@ -91,7 +95,7 @@ def _verdict(ctx, spec, model, backend, environment):
         executable = environment.python,
         arguments = [startup, request],
         tools = depset(tools, transitive = [harness] if mock else [harness, environment.core]),
-        inputs = depset([spec, backend.identity] + ctx.files.reference, transitive = checks + [backend.adapter, environment.frozen, model.slices]),
+        inputs = depset([spec, backend.identity] + reference, transitive = checks + [backend.adapter, environment.frozen, model.slices]),
         outputs = [outputs.verdict, outputs.junit, outputs.log, outputs.timings, outputs.observed],
         execution_requirements = {
             "requires-worker-protocol": "json",
@@ -103,10 +107,28 @@ def _verdict(ctx, spec, model, backend, environment):
     )
     return outputs
 
+def _nothing_to_prove(ctx, reason):
+    """Returns the providers of a cell whose model the environment lacks: a test that fails, and no verdict."""
+    refusal = ctx.actions.declare_file(ctx.label.name)
+    ctx.actions.write(refusal, "#!/bin/sh\ncat <<'END' >&2\n{}: {}\nEND\nexit 1\n".format(canonical(ctx.label), reason), is_executable = True)
+    return [
+        DefaultInfo(executable = refusal),
+        VerdictInfo(logs = depset(), observed = {}, verdicts = depset()),
+    ]
+
 def _hf_cell_test_impl(ctx):
     model = ctx.attr.model[ModelInfo]
     backend = ctx.toolchains[_ACCELERATOR].backend
     environment = ctx.attr.environment[EnvironmentInfo]
+    if environment.name != model.fields["environment"]:
+        fail("{}: //toolchains:environment is {} and //toolchains:slices {}; set both flags to one environment".format(
+            canonical(ctx.label),
+            environment.name,
+            model.fields["environment"],
+        ))
+
+    if model.missing:
+        return _nothing_to_prove(ctx, model.missing)
 
     spec = _spec(ctx, model, backend)
     outputs = _verdict(ctx, spec, model, backend, environment)
@@ -134,11 +156,11 @@ def _hf_cell_test_impl(ctx):
                 "--site=" + environment.site.path,
                 "--transformers=" + environment.transformers_root,
                 "--spec=" + spec.path,
-            ] + (["--reference=" + ctx.file.reference.path] if ctx.file.reference else [])),
+            ] + ["--reference=" + file.path for file in _reference(ctx, environment)]),
         }),
         VerdictInfo(
             logs = depset([outputs.log]),
-            observed = depset([outputs.observed] if backend.name == REFERENCE else []),
+            observed = {model.fields["tier"]: depset([outputs.observed] if backend.name == REFERENCE else [])},
             verdicts = depset([outputs.verdict]),
         ),
         OutputGroupInfo(
@@ -172,6 +194,10 @@ hf_cell_test = rule(
             doc = "The model's declaration.",
             mandatory = True,
             providers = [ModelInfo],
+        ),
+        "recorded_in": attr.string(
+            doc = "The environment that the recorded outputs are of: the declared one.",
+            mandatory = True,
         ),
         "reference": attr.label(
             doc = "The recorded outputs, where there are any.",

@@ -2,7 +2,7 @@
 
 load("//toolchains:backends.bzl", "BACKENDS")
 load(":model_info.bzl", "ModelInfo")
-load(":slice.bzl", "SliceInfo")
+load(":slice.bzl", "SlicesInfo", "unknown_model_type")
 load(":vocabulary.bzl", "CATEGORIES", "TASKS", "TIERS", "outside_vocabulary")
 
 _VERSION = 1
@@ -49,6 +49,36 @@ def _reasons(label, attribute, encoded):
             fail("{}: not_applicable key '{}' is no check such as 'decoder::causality'".format(label, name))
     return entries
 
+def _model_types(config):
+    """Returns every `model_type` in a nested config. Starlark has no recursion, so level by level."""
+    found = []
+    level = [config]
+    for _ in range(4):
+        deeper = []
+        for mapping in level:
+            found += [value for key, value in mapping.items() if key == "model_type"]
+            deeper += [value for value in mapping.values() if type(value) == "dict"]
+        level = deeper
+    return found
+
+def _missing(ctx, slices, config):
+    """Returns what the declaration names and the environment lacks, or an empty string."""
+    types = [] if ctx.attr.unavailable else [ctx.attr.model_type] + _model_types(config)
+    for model_type in types:
+        if model_type not in slices.model_types:
+            return unknown_model_type(slices, model_type)
+    for folder in ctx.attr.backbones + ([ctx.attr.folder] if ctx.attr.folder else []):
+        if folder not in slices.folders:
+            return "environment {} has no model folder '{}'".format(slices.environment, folder)
+    return ""
+
+def _folders(ctx, slices, config):
+    """Returns the model folders that the declaration names, its own first; none for a model that no cell can run."""
+    if ctx.attr.unavailable:
+        return []
+    types = [ctx.attr.model_type] + _model_types(config)
+    return [slices.model_types[each] for each in types] + ctx.attr.backbones
+
 def _limits(ctx, label):
     limits = {
         "cpu_seconds": ctx.attr.cpu_seconds,
@@ -71,6 +101,11 @@ def _hf_model_declaration_impl(ctx):
             fail(error)
     known_failures = _known_failures(label, ctx.attr.known_failures)
     limits = _limits(ctx, label)
+    slices = ctx.attr.slices[SlicesInfo]
+    config = json.decode(ctx.attr.config)
+    missing = _missing(ctx, slices, config)
+    if missing and slices.environment == ctx.attr.environment:
+        fail("{}: {}".format(label, missing))
     if ctx.label.package.split("/")[-2:-1] != [ctx.attr.category]:
         fail("{}: category '{}' does not fit the folder; a model of that category lives in models/{}/{}".format(
             label,
@@ -81,12 +116,16 @@ def _hf_model_declaration_impl(ctx):
     if ctx.label.package.split("/")[-1] != ctx.label.name:
         fail("{}: the model's name must be its folder's; rename one, so that its cells are //{}:cpu, ...".format(label, ctx.label.package))
 
+    # In another environment than the declared one a model may be missing: its cells then have nothing to prove.
+    folders = [] if missing else _folders(ctx, slices, config)
+
     fields = {
         "category": ctx.attr.category,
         "checkpoint": ctx.attr.checkpoint,
-        "config": json.decode(ctx.attr.config),
-        "environment": ctx.attr.environment,
-        "folder": ctx.attr.slice[SliceInfo].folder if ctx.attr.slice else ctx.attr.folder,
+        "config": config,
+        # Not always the declared one: //toolchains:slices may stand for another.
+        "environment": slices.environment,
+        "folder": folders[0] if folders else ctx.attr.folder,
         "inputs": json.decode(ctx.attr.inputs),
         "known_failures": known_failures,
         "limits": limits,
@@ -99,8 +138,6 @@ def _hf_model_declaration_impl(ctx):
         "unexercised_classes": _reasons(label, "unexercised_classes", ctx.attr.unexercised_classes),
         "unused_parameters": _reasons(label, "unused_parameters", ctx.attr.unused_parameters),
     }
-    slices = [dep[SliceInfo] for dep in ([ctx.attr.slice] if ctx.attr.slice else []) + ctx.attr.backbones]
-
     declaration = ctx.actions.declare_file(ctx.label.name + ".declaration.json")
     ctx.actions.write(declaration, json.encode_indent(dict(
         fields,
@@ -111,15 +148,15 @@ def _hf_model_declaration_impl(ctx):
         version = _VERSION,
     )) + "\n")
 
-    # A model reaches a handful of folders, so flattening costs nothing here.
-    folders = depset(transitive = [info.folders for info in slices]).to_list()
+    reached = {each: None for folder in folders for each in slices.folders[folder]}
     return [
         DefaultInfo(files = depset([declaration])),
         ModelInfo(
             declaration = declaration,
-            fields = dict(fields, slices = sorted(folders)),
+            fields = dict(fields, slices = sorted(reached)),
             label = label,
-            slices = depset(transitive = [info.files for info in slices]),
+            missing = missing,
+            slices = depset(transitive = [slices.files[folder] for folder in folders]),
         ),
     ]
 
@@ -127,9 +164,8 @@ hf_model_declaration = rule(
     implementation = _hf_model_declaration_impl,
     doc = "One model as data. Made by `hf_model`, which documents each attribute for users.",
     attrs = {
-        "backbones": attr.label_list(
-            doc = "Slices of further model folders that the model reaches by its config alone.",
-            providers = [SliceInfo],
+        "backbones": attr.string_list(
+            doc = "Further model folders that the model reaches by its config alone.",
         ),
         "category": attr.string(
             doc = "Which checks apply; the folder under `models/`.",
@@ -151,7 +187,7 @@ hf_model_declaration = rule(
             mandatory = True,
         ),
         "folder": attr.string(
-            doc = "Folder of a model that no cell can run; else the slice says it.",
+            doc = "Folder of a model that no cell can run; else the model type says it.",
         ),
         "inputs": attr.string(
             doc = "Overrides of the synthesised inputs as a JSON object.",
@@ -180,9 +216,10 @@ hf_model_declaration = rule(
         "package": attr.string(
             doc = "The package that an unavailable model needs and no environment can have.",
         ),
-        "slice": attr.label(
-            doc = "Slice of the folder that holds the model's code; an unavailable model has none.",
-            providers = [SliceInfo],
+        "slices": attr.label(
+            doc = "transformers of the environment.",
+            mandatory = True,
+            providers = [SlicesInfo],
         ),
         "task": attr.string(
             doc = "What the main class is for.",

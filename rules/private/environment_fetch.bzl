@@ -45,10 +45,18 @@ def run_program(repository_ctx, program, arguments):
     if finished.return_code != 0:
         fail(finished.stderr.strip() or "{} failed with status {}".format(module, finished.return_code))
 
-def _find_lock(repository_ctx):
-    """Returns the Path of the environment's lock for the interpreter; fails if there is none."""
+def find_lock(repository_ctx, requirements):
+    """Finds an environment's lock for the interpreter; fails if there is none.
+
+    Args:
+      repository_ctx: the context of a repository rule that has FETCH_ATTRS.
+      requirements: Label of the environment's `requirements.in`; its locks lie beside it.
+
+    Returns:
+      The lock's Path.
+    """
     identity = json.decode(repository_ctx.read(repository_ctx.attr._identity))
-    folder = repository_ctx.path(repository_ctx.attr.requirements).dirname
+    folder = repository_ctx.path(requirements).dirname
     lock = folder.get_child(identity["tag"] + ".lock")
     repository_ctx.watch(lock)
     if not lock.exists:
@@ -74,7 +82,7 @@ def fetch_wheels(repository_ctx, *, directory, pyc, arguments):
     """
     for program in [repository_ctx.attr._locks, repository_ctx.attr._precompile]:
         repository_ctx.watch(program)
-    lock = _find_lock(repository_ctx)
+    lock = find_lock(repository_ctx, repository_ctx.attr.requirements)
     repository_ctx.report_progress("Fetching the wheels of {}".format(lock.dirname.basename))
     run_program(repository_ctx, repository_ctx.attr._fetch, [
         "--lock={}".format(lock),

@@ -1,5 +1,7 @@
 """`hf_environment`: what a cell runs in, as one target."""
 
+load(":slice.bzl", "SlicesInfo")
+
 EnvironmentInfo = provider(
     doc = "A locked set of Python packages with its interpreter, and transformers beside it.",
     fields = {
@@ -16,24 +18,20 @@ EnvironmentInfo = provider(
 
 def _hf_environment_impl(ctx):
     return [EnvironmentInfo(
-        core = depset(ctx.files.core),
+        core = ctx.attr.slices[SlicesInfo].core,
         frozen = depset([ctx.file.manifest, ctx.file.site]),
         interpreter = ctx.file.interpreter,
         manifest = ctx.file.manifest,
         name = ctx.label.name,
         python = ctx.file.python,
         site = ctx.file.site,
-        transformers_root = ctx.attr.core.label.workspace_root,
+        transformers_root = ctx.attr.slices[SlicesInfo].root,
     )]
 
 hf_environment = rule(
     implementation = _hf_environment_impl,
     doc = "Names the repositories of one environment.",
     attrs = {
-        "core": attr.label(
-            doc = "transformers without its model folders. `--transformers` of a cell is its repository's root.",
-            mandatory = True,
-        ),
         "interpreter": attr.label(
             doc = "Version and implementation of the interpreter: where the binary is a stub of a shared library, only this file changes.",
             allow_single_file = [".json"],
@@ -53,6 +51,11 @@ hf_environment = rule(
             doc = "The one source directory with the frozen wheels.",
             allow_single_file = True,
             mandatory = True,
+        ),
+        "slices": attr.label(
+            doc = "transformers. `--transformers` of a cell is its repository's root.",
+            mandatory = True,
+            providers = [SlicesInfo],
         ),
     },
 )

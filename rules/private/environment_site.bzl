@@ -1,6 +1,6 @@
 """`environment_site`: the frozen wheels of a lock as one directory."""
 
-load(":environment_fetch.bzl", "FETCH_ATTRS", "fetch_wheels")
+load(":environment_fetch.bzl", "FETCH_ATTRS", "fetch_wheels", "find_lock")
 
 _BUILD = """\
 load("@rules_python//python:defs.bzl", "py_library")
@@ -27,12 +27,19 @@ py_library(
 """
 
 def _environment_site_impl(repository_ctx):
+    arguments = ["--without=" + package for package in repository_ctx.attr.without]
+    if repository_ctx.attr.shares:
+        # Asking for the path of a file of that repository fetches it.
+        arguments += [
+            "--share-manifest={}".format(repository_ctx.path(repository_ctx.attr.shares)),
+            "--share-lock={}".format(find_lock(repository_ctx, repository_ctx.attr.shares_lock_of)),
+        ]
     fetch_wheels(
         repository_ctx,
         directory = "site",
         # What is frozen need not be looked at again.
         pyc = "unchecked-hash",
-        arguments = ["--without=" + package for package in repository_ctx.attr.without],
+        arguments = arguments,
     )
     repository_ctx.file("BUILD.bazel", _BUILD, executable = False)
 
@@ -45,6 +52,12 @@ Makes `:site` (the source directory), `:manifest` (a sha256 for each file in it)
 """,
     attrs = dict(
         FETCH_ATTRS,
+        shares = attr.label(
+            doc = "`manifest.txt` of another environment's site: what both locks have is linked from there.",
+        ),
+        shares_lock_of = attr.label(
+            doc = "The `requirements.in` of that environment.",
+        ),
         without = attr.string_list(
             doc = "Packages of the lock that are left out, because a repository of their own has them.",
         ),

@@ -1,6 +1,7 @@
 """The grid file: what the coverage report reads, as one build output that depends on every verdict."""
 
 load("//toolchains:backends.bzl", "BACKENDS")
+load("//toolchains/environments:environments.bzl", "DEFAULT_ENVIRONMENT")
 load(":verdict_info.bzl", "VerdictInfo")
 
 _VERSION = 1
@@ -27,6 +28,7 @@ def _hf_grid_impl(ctx):
             for row in BACKENDS
         ],
         "declarations": [rlocation(file) for file in declarations],
+        "environment": DEFAULT_ENVIRONMENT,
         "inventory": rlocation(ctx.file.inventory),
         "named": rlocation(ctx.file.named),
         "undeclared": rlocation(ctx.file.undeclared),
@@ -48,7 +50,7 @@ hf_grid = rule(
             mandatory = True,
         ),
         "inventory": attr.label(
-            doc = "Every model folder and public model class of the environment: the denominator.",
+            doc = "Every model folder and public model class of the default environment: the denominator.",
             allow_single_file = [".json"],
             mandatory = True,
         ),

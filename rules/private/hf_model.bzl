@@ -1,11 +1,10 @@
 """`hf_model` and `hf_unavailable_model`: fan one declaration out to its targets. They compute nothing that a rule could."""
 
 load("//toolchains:backends.bzl", "BACKENDS", "REFERENCE")
+load("//toolchains/environments:environments.bzl", "DEFAULT_ENVIRONMENT", "ENVIRONMENTS")
 load(":cell.bzl", "hf_cell_test")
 load(":declaration.bzl", "hf_model_declaration")
-load(":environments.bzl", "ENVIRONMENTS")
 load(":index.bzl", "hf_cells")
-load(":vocabulary.bzl", "nearest")
 
 _LIMITS = ["cpu_seconds", "memory_mib", "wall_seconds"]
 
@@ -19,30 +18,17 @@ def known_failure(reason, expires, issue = ""):
     """
     return {"expires": expires, "issue": issue, "reason": reason}
 
-def _model_types(config):
-    """Returns every `model_type` in a nested config. Starlark has no recursion, so level by level."""
-    found = []
-    level = [config]
-    for _ in range(4):
-        deeper = []
-        for mapping in level:
-            found += [value for key, value in mapping.items() if key == "model_type"]
-            deeper += [value for value in mapping.values() if type(value) == "dict"]
-        level = deeper
-    return found
-
-def _folder_of(label, environment, model_type):
-    """Returns the model folder of transformers that defines `model_type`; fails if there is none."""
-    folder = environment.folders.get(model_type)
-    if folder == None:
-        meant = nearest(model_type, environment.folders.keys())
-        fail("{}: model type '{}' is not in environment {}; {}set model_type to one of its config classes'".format(
+def _environment(label, name):
+    """Returns the targets that a model of the environment `name` depends on; fails if there is none of that name."""
+    if name not in ENVIRONMENTS or not ENVIRONMENTS[name].transformers:
+        fail("{}: environment '{}' is not known; it must be one of: {}".format(
             label,
-            model_type,
-            environment.name,
-            "did you mean '{}'? Else ".format(meant) if meant else "",
+            name,
+            ", ".join([each for each, row in ENVIRONMENTS.items() if row.transformers]),
         ))
-    return folder
+    if name == DEFAULT_ENVIRONMENT:  # flags, which may stand for another environment
+        return struct(cell = "//toolchains:environment", slices = "//toolchains:slices")
+    return struct(cell = "//toolchains:" + name, slices = "@modelgrid_environments//{}:slices".format(name))
 
 def hf_model(
         name,
@@ -52,7 +38,7 @@ def hf_model(
         checkpoint = "",
         model_type = None,
         category = None,
-        environment = "transformers-5.23",
+        environment = DEFAULT_ENVIRONMENT,
         config = {},
         inputs = {},
         backbones = [],
@@ -93,20 +79,15 @@ def hf_model(
     """
     package = native.package_name()
     label = "//{}:{}".format(package, name)
-    if environment not in ENVIRONMENTS:
-        fail("{}: environment '{}' is not known; it must be one of: {}".format(label, environment, ", ".join(ENVIRONMENTS)))
     for limit in limits:
         if limit not in _LIMITS:
             fail("{}: limits['{}'] is not a limit; it must be one of: {}".format(label, limit, ", ".join(_LIMITS)))
-    where = ENVIRONMENTS[environment]
-    model_type = model_type or name
+    where = _environment(label, environment)
     category = category or (["", ""] + package.split("/"))[-2]
-    folder = _folder_of(label, where, model_type)
-    reached = [_folder_of(label, where, other) for other in _model_types(config)] + backbones
 
     hf_model_declaration(
         name = name,
-        backbones = [where.repository + "//:" + other for other in {other: None for other in reached} if other != folder],
+        backbones = backbones,
         category = category,
         checkpoint = checkpoint,
         config = json.encode(config),
@@ -114,9 +95,9 @@ def hf_model(
         inputs = json.encode(inputs),
         known_failures = json.encode(known_failures),
         main_class = main_class,
-        model_type = model_type,
+        model_type = model_type or name,
         not_applicable = json.encode(not_applicable),
-        slice = where.repository + "//:" + folder,
+        slices = where.slices,
         task = task,
         tier = tier,
         unexercised_classes = json.encode(unexercised_classes),
@@ -131,8 +112,9 @@ def hf_model(
             size = "small",
             backend = backend.name,
             checks = "//harness/checks:{}.py".format(category),
-            environment = "//toolchains:" + environment,
+            environment = where.cell,
             model = ":" + name,
+            recorded_in = environment,
             reference = reference if backend.name == REFERENCE else None,
             tags = tags + [
                 "backend:" + backend.name,
@@ -158,7 +140,7 @@ def hf_unavailable_model(
         package = "",
         folder = "",
         checkpoint = "",
-        environment = "transformers-5.23"):
+        environment = DEFAULT_ENVIRONMENT):
     """Declares a model that people ask for and that no cell can run. It is shown, with the reason, and never counted.
 
     Args:
@@ -174,8 +156,6 @@ def hf_unavailable_model(
     label = "//{}:{}".format(native.package_name(), name)
     if not reason.strip():
         fail("{}: no reason; write why no cell can run it".format(label))
-    if folder and folder not in ENVIRONMENTS[environment].folders.values():
-        fail("{}: environment {} has no model folder '{}'".format(label, environment, folder))
     hf_model_declaration(
         name = name,
         category = (["", ""] + native.package_name().split("/"))[-2],
@@ -185,6 +165,7 @@ def hf_unavailable_model(
         main_class = "",
         model_type = "",
         package = package,
+        slices = _environment(label, environment).slices,
         task = task,
         tier = tier,
         unavailable = reason,

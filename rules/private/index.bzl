@@ -3,15 +3,23 @@
 load("//toolchains:backends.bzl", "BACKENDS")
 load(":model_info.bzl", "ModelInfo")
 load(":verdict_info.bzl", "VerdictInfo")
+load(":vocabulary.bzl", "TIERS")
 
 def _merge_impl(ctx):
     infos = [cell[VerdictInfo] for cell in ctx.attr.cells]
     merged = VerdictInfo(
         logs = depset(transitive = [info.logs for info in infos]),
-        observed = depset(transitive = [info.observed for info in infos]),
+        observed = {
+            tier: depset(transitive = [info.observed[tier] for info in infos if tier in info.observed])
+            for tier in TIERS
+        },
         verdicts = depset(transitive = [info.verdicts for info in infos]),
     )
-    return [DefaultInfo(files = merged.verdicts), OutputGroupInfo(observed = merged.observed), merged]
+    return [
+        DefaultInfo(files = merged.verdicts),
+        OutputGroupInfo(observed = depset(transitive = merged.observed.values())),
+        merged,
+    ]
 
 _hf_verdicts = rule(
     implementation = _merge_impl,

@@ -2,14 +2,6 @@
 
 load("@rules_python//python:defs.bzl", "py_test")
 
-_PACKAGES = {
-    "tools": ["@tools_site//:packages"],
-    "transformers-5.23": [
-        "@transformers_5_23//:packages",
-        "@transformers_5_23_site//:packages",
-    ],
-}
-
 def pytest_test(name, srcs, deps = [], data = [], environment = "tools", size = "medium", **kwargs):
     """Runs test files with pytest, each test as a case of its own in Bazel's results.
 
@@ -32,6 +24,6 @@ def pytest_test(name, srcs, deps = [], data = [], environment = "tools", size = 
         legacy_create_init = False,
         main = "//rules/private:pytest_main.py",
         size = size,
-        deps = deps + _PACKAGES[environment],
+        deps = deps + ["@modelgrid_environments//{}:packages".format(environment)],
         **kwargs
     )

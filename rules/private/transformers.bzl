@@ -4,66 +4,27 @@ load(":environment_fetch.bzl", "FETCH_ATTRS", "fetch_wheels", "run_program")
 
 _BUILD = """\
 load("@rules_python//python:defs.bzl", "py_library")
-load("{slice_bzl}", "transformers_slice")
-load(":inventory.bzl", "INVENTORY")
+load("{slice_bzl}", "transformers_slices")
 
 package(default_visibility = ["//visibility:public"])
 
-exports_files([
-    "inventory.bzl",
-    "inventory.json",
-])
+exports_files(["inventory.json"])
 
-_UNUSED = {unused}
-
-# Folders that `auto` imports. Any model may load their configs, through `auto`; the rest of them is their own slices'.
-_CORE = INVENTORY["auto"].slices
-
-# What every model needs: all but the model folders, and `auto`, through which any model may reach another.
-filegroup(
-    name = "core",
+transformers_slices(
+    name = "slices",
     srcs = glob(
         [
             "*.dist-info/*",
             "transformers/**",
         ],
         allow_empty = True,
-        exclude = ["transformers/models/*/**"] + _UNUSED,
-    ) + glob(
-        [
-            "transformers/models/auto/**",
-            "transformers/models/__pycache__/*",
-        ] + [
-            "transformers/models/{{}}/{{}}".format(folder, file)
-            for folder in _CORE
-            for file in ["__init__.py", "configuration_*.py", "__pycache__/__init__.*", "__pycache__/configuration_*"]
-        ],
-        allow_empty = True,
-        exclude = _UNUSED,
+        exclude = {unused},
     ),
+    core = {core},
+    environment = "{environment}",
+    model_types = {model_types},
+    reaches = {reaches},
 )
-
-[
-    filegroup(
-        name = folder + ".files",
-        srcs = glob(
-            ["transformers/models/" + folder + "/**"],
-            exclude = _UNUSED,
-        ),
-        visibility = ["//visibility:private"],
-    )
-    for folder in INVENTORY
-]
-
-[
-    transformers_slice(
-        name = folder,
-        files = [each + ".files" for each in entry.slices],
-        folder = folder,
-        folders = depset(entry.slices + _CORE).to_list(),
-    )
-    for folder, entry in INVENTORY.items()
-]
 
 # The whole package for a `py_test`, as one source directory and the manifest that stands for its content.
 py_library(
@@ -92,7 +53,7 @@ def _find_package(repository_ctx, checkout):
     fail("MODELGRID_TRANSFORMERS={}: no transformers sources there; name a checkout of the repository, or its folder src".format(checkout))
 
 def _transformers_repository_impl(repository_ctx):
-    checkout = repository_ctx.getenv("MODELGRID_TRANSFORMERS")
+    checkout = repository_ctx.getenv("MODELGRID_TRANSFORMERS") if repository_ctx.attr.replaceable else None
     scan = ["--package={}".format(repository_ctx.path("transformers")), "--inventory={}".format(repository_ctx.path("inventory.json"))]
     if checkout:
         package = _find_package(repository_ctx, checkout)
@@ -108,18 +69,15 @@ def _transformers_repository_impl(repository_ctx):
             pyc = "checked-hash",
             arguments = ["--only=transformers"],
         )
+    repository_ctx.watch(repository_ctx.attr._folders)
     run_program(repository_ctx, repository_ctx.attr._scan, scan)
 
     inventory = json.decode(repository_ctx.read("inventory.json"))
-    lines = ["    {}: struct({}),".format(repr(folder), ", ".join([
-        "{} = {}".format(field, repr(sorted(entry[field])))
-        for field in ["classes", "configs", "model_types", "slices"]
-    ])) for folder, entry in sorted(inventory.items())]
-    repository_ctx.file("inventory.bzl", "\n".join(
-        ['"""Model folders of this transformers: model types, config and model classes, and the folders each reaches."""', "", "INVENTORY = {"] +
-        lines + ["}", ""],
-    ), executable = False)
     repository_ctx.file("BUILD.bazel", _BUILD.format(
+        core = repr(inventory["auto"]["slices"]),
+        environment = repository_ctx.path(repository_ctx.attr.requirements).dirname.basename,
+        model_types = repr({each: folder for folder, entry in sorted(inventory.items()) for each in entry["model_types"]}),
+        reaches = repr({folder: entry["slices"] for folder, entry in sorted(inventory.items())}),
         slice_bzl = str(Label(":slice.bzl")),
         unused = repr(_OF_A_CHECKOUT if checkout else _NOT_IMPORTED),
     ), executable = False)
@@ -127,14 +85,21 @@ def _transformers_repository_impl(repository_ctx):
 transformers_repository = repository_rule(
     implementation = _transformers_repository_impl,
     doc = """\
-transformers of an environment's lock, or of the checkout that the environment variable `MODELGRID_TRANSFORMERS` names.
+transformers of an environment's lock, or, where it is replaceable, of the checkout that the environment variable
+`MODELGRID_TRANSFORMERS` names.
 
-Makes `:core` (all but the model folders, and `auto`), a `transformers_slice` named after each model folder, `:inventory.json`
-and `inventory.bzl` (model types, config and model classes of each folder), and `:packages` (all of it, for a `py_test`).
+Makes `:slices` (its core, and a slice for each model folder), `:inventory.json` (model types, config and model classes of
+each folder), and `:packages` (all of it, for a `py_test`).
 The repository's root is an entry of `sys.path`.
 """,
     attrs = dict(
         FETCH_ATTRS,
+        replaceable = attr.bool(
+            doc = "Whether a checkout may stand in for it: that of one environment may, or a fork would be all versions at once.",
+        ),
+        _folders = attr.label(
+            default = "//harness:folders.py",
+        ),
         _scan = attr.label(
             default = "//harness:scan.py",
         ),

@@ -138,6 +138,43 @@ def test_a_module_that_does_not_compile_is_left_as_it_is(tmp_path: Path, links: 
     assert compiled == ["fine"]
 
 
+def share(tmp_path: Path, links: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Fetches an environment of `one`, then one of `one` and `two` that shares what the first has, into `second`."""
+    one, two = (f"{name}==1.0" for name in ("one", "two"))
+    wheels = {f"{name}==1.0": sha256(make_wheel(links, name)) for name in ("one", "two")}
+    first = make_lock(tmp_path / "first-env", {one: wheels[one]})
+    assert run_fetch(first, tmp_path / "first", links).returncode == 0
+    (links / "one-1.0-py3-none-any.whl").unlink()  # whoever would fetch it a second time fails
+    lock = make_lock(tmp_path / "second-env", {one: wheels[one], two: wheels[two]})
+    shared = [f"--share-lock={first}", f"--share-manifest={tmp_path / 'first/manifest.txt'}"]
+    return run_fetch(lock, tmp_path / "second", links, *shared, *options)
+
+
+def test_a_wheel_that_another_environment_has_is_linked_and_not_fetched(tmp_path: Path, links: Path) -> None:
+    finished = share(tmp_path, links)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    lines = (tmp_path / "second/manifest.txt").read_text().splitlines()
+    assert lines == [f"{digest}  {path}" for path, digest in sorted(files_of(tmp_path / "second").items())]
+    modules = [f"{path.partition('.')[0]}" for path in files_of(tmp_path / "second") if path.endswith((".py", ".pyc"))]
+    assert modules == ["__pycache__/one", "__pycache__/two", "one", "two"]
+    assert (tmp_path / "second/site/one.py").samefile(tmp_path / "first/site/one.py")
+
+
+def test_only_what_the_other_lock_has_too_is_linked(tmp_path: Path, links: Path) -> None:
+    assert share(tmp_path, links, "--without=one").returncode == 0
+    assert not (tmp_path / "second/site/one.py").exists()
+    assert (tmp_path / "second/site/two.py").exists()
+
+
+def test_a_shared_site_that_lost_a_wheel_is_told_so(tmp_path: Path, links: Path) -> None:
+    lock = make_lock(tmp_path / "env", {"one==1.0": "0" * 64})
+    other = make_lock(tmp_path / "other", {"one==1.0": "0" * 64})
+    (tmp_path / "manifest.txt").write_text("")
+    options = [f"--share-lock={other}", f"--share-manifest={tmp_path / 'manifest.txt'}"]
+    finished = run_fetch(lock, tmp_path / "out", links, *options)
+    assert_failed_cleanly(finished, tmp_path / "out", "one 1.0 is missing there")
+
+
 def test_a_wheel_with_another_hash_is_refused_by_name(tmp_path: Path, links: Path) -> None:
     make_wheel(links, "one")
     lock = make_lock(tmp_path / "env", {"one==1.0": "0" * 64})

@@ -230,6 +230,20 @@ def test_one_folder_alone_is_what_it_is_among_all(tmp_path: Path, inventory: sca
     assert scan.scan_folder(tmp_path / "transformers", "one") == inventory.folders["one"]
 
 
+def test_a_folder_of_folders_holds_model_folders(tmp_path: Path) -> None:
+    two = {
+        "modeling_two.py": "from ....modeling_utils import PreTrainedModel\nfrom ...one.modeling_one import OneModel\n"
+        "class TwoModel(PreTrainedModel):\n    pass\n__all__ = ['TwoModel']\n",
+        "modeling_tf_two.py": "class TFTwoModel(TFPreTrainedModel):\n    pass\n__all__ = ['TFTwoModel']\n",
+    }
+    package = make_package(tmp_path, {"one": ONE, "deprecated": {}, "deprecated/two": two})
+    found = scan.scan(package)
+    assert found.folders["deprecated.two"].classes == ("TwoModel",)
+    assert found.folders["deprecated.two"].model_types == ("two", "two-text")
+    assert found.closure("deprecated.two") == ("deprecated", "deprecated.two", "one")
+    assert scan.scan_folder(package, "deprecated.two").classes == ("TwoModel",)
+
+
 def test_an_alias_reaches_the_folder_that_has_its_config(tmp_path: Path) -> None:
     package = make_package(tmp_path, {"one": ONE, "alias": {}})
     with (package / "models/auto/auto_mappings.py").open("a") as file:

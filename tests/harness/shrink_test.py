@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import pytest
 
 from harness import shrink
@@ -245,3 +247,52 @@ def test_stages_that_are_lists_of_blocks_keep_their_outputs() -> None:
 
     tiny = shrink.shrink(PPLCNetV3Config(out_indices=[2, 3, 4, 5]))
     assert tiny.out_indices == [2, 3, 4, 5]
+
+
+class PretrainedConfig:
+    """The base of all configurations as transformers 4 has it: no dataclass."""
+
+    model_type = ""
+    attribute_map: ClassVar[dict[str, str]] = {}
+    sub_configs: ClassVar[dict[str, Any]] = {}
+    is_encoder_decoder = False
+
+    def __init__(self, *, pad_token_id: int | None = None, output_attentions: bool = False, **kwargs: Any) -> None:
+        self.pad_token_id, self.output_attentions = pad_token_id, output_attentions
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        return self.to_dict()
+
+
+class OldTextConfig(PretrainedConfig):
+    model_type = "old_text"
+
+    def __init__(
+        self, vocab_size: int = 50000, hidden_size: int = 4096, num_hidden_layers: int = 32, **kwargs: Any
+    ) -> None:
+        self.vocab_size, self.hidden_size, self.num_hidden_layers = vocab_size, hidden_size, num_hidden_layers
+        super().__init__(**kwargs)
+
+
+class OldPairConfig(PretrainedConfig):
+    model_type = "old_pair"
+    sub_configs: ClassVar[dict[str, Any]] = {"text_config": OldTextConfig}
+
+    def __init__(self, text_config: dict[str, Any] | None = None, projection_dim: int = 512, **kwargs: Any) -> None:
+        self.text_config, self.projection_dim = OldTextConfig(**(text_config or {})), projection_dim
+        super().__init__(**kwargs)
+
+
+def test_a_configuration_that_is_no_dataclass_is_shrunk_by_the_arguments_of_its_constructor() -> None:
+    tiny = shrink.shrink(OldTextConfig())
+    assert isinstance(tiny, OldTextConfig)
+    assert (tiny.vocab_size, tiny.hidden_size, tiny.num_hidden_layers) == (shrink.VOCABULARY, 128, 2)
+    assert tiny.pad_token_id == 0  # an argument of the base alone
+
+
+def test_a_part_of_a_configuration_that_is_no_dataclass_is_given_as_a_dictionary() -> None:
+    tiny = shrink.shrink(OldPairConfig())
+    assert (tiny.text_config.hidden_size, tiny.text_config.num_hidden_layers, tiny.projection_dim) == (128, 2, 32)

@@ -138,6 +138,15 @@ def test_summaries_agree() -> None:
     assert [model.name for model in coverage.models] == ["bert", "gpt2", "llama"]
 
 
+def test_a_model_of_another_environment_is_not_missed_in_the_inventory() -> None:
+    old = declaration("old", folder="deprecated.old", environment="transformers-4.57")
+    inventory = {"llama": ("LlamaModel",), "deprecated.old": ("OldModel",)}
+    grid = dataclasses.replace(contents([old], [verdict(old)]), inventory=inventory, environment="transformers-5.23")
+    found = assemble(grid).inventory
+    assert found is not None
+    assert (found.vanished, found.missing) == ((), ("deprecated.old", "llama"))
+
+
 def test_inventory_is_the_denominator() -> None:
     models = [declaration(), declaration("gone", model_type="gone")]
     inventory = {"llama": ("LlamaForCausalLM", "LlamaModel"), "mamba": ("MambaModel",), "auto": ()}

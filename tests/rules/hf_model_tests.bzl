@@ -134,6 +134,7 @@ refusal_test = analysistest.make(
 
 # Name of the case: what is wrong with the declaration, and what the error says.
 _REFUSALS = {
+    "backbone_unknown": (dict(backbones = ["bret"]), ["environment transformers-5.23 has no model folder 'bret'"]),
     "category_not_of_folder": (dict(category = "vision"), ["category 'vision' does not fit the folder", "models/vision/"]),
     "category_unknown": (dict(category = "decoders"), ["category 'decoders' is not known; did you mean 'decoder'?"]),
     "known_failure_without_date": (
@@ -149,6 +150,10 @@ _REFUSALS = {
         ["known_failures['cpu'] has no reason"],
     ),
     "limit_of_zero": (dict(memory_mib = 0), ["limits['memory_mib'] is 0", "above zero"]),
+    "model_type_unknown": (
+        dict(model_type = "lama"),
+        ["model type 'lama' is not in environment transformers-5.23; did you mean 'llama'?"],
+    ),
     "name_not_of_folder": (dict(), ["the model's name must be its folder's"]),
     "task_unknown": (dict(task = "text-generations"), ["task 'text-generations' is not known; did you mean 'text-generation'?"]),
     "tier_unknown": (dict(tier = "hihg"), ["tier 'hihg' is not known", "critical, high, medium, low"]),
@@ -172,7 +177,7 @@ def refusal_suite(name, package_category):
                     environment = "transformers-5.23",
                     main_class = "LlamaForCausalLM",
                     model_type = "llama",
-                    slice = "@transformers_5_23//:llama",
+                    slices = "//toolchains:slices",
                     task = "text-generation",
                     tier = "low",
                 ),

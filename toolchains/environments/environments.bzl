@@ -1,18 +1,25 @@
 """The one table of environments.
 
 A new one is a row here and a folder beside this file: its `requirements.in`, and one lock for each interpreter and
-platform, which `bazel run //toolchains/environments:relock -- NAME` writes.
+platform, which `bazel run //toolchains/environments:relock -- NAME` writes. docs/add-an-environment.md has more.
 """
 
-def _environment(*, transformers):
+def _environment(*, transformers, shares = ""):
     """Returns one row of the table.
 
     Args:
       transformers: whether it holds transformers, which then is a repository of its own beside the frozen wheels.
+      shares: the environment whose wheels it takes where both locks have the same one. They are linked instead of
+        fetched and unpacked a second time; torch is nearly all of an environment.
     """
-    return struct(transformers = transformers)
+    return struct(shares = shares, transformers = transformers)
+
+# What a declaration's cells run in if it names no other.
+DEFAULT_ENVIRONMENT = "transformers-5.23"
 
 ENVIRONMENTS = {
     "tools": _environment(transformers = False),
+    # The last of transformers 4: models that 5 removed.
+    "transformers-4.57": _environment(shares = "transformers-5.23", transformers = True),
     "transformers-5.23": _environment(transformers = True),
 }

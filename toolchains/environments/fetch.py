@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import csv
+import dataclasses
 import errno
 import hashlib
+import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from toolchains.environments import locks
@@ -176,6 +180,74 @@ def _installed_path(member: str) -> str | None:
     return {"purelib": path, "platlib": path, "data": path, "scripts": f"bin/{path}"}.get(scheme)
 
 
+@dataclasses.dataclass(frozen=True)
+class Shared:
+    """The site of another environment that is there already, to take from what both locks have.
+
+    Attributes:
+      lock: that environment's.
+      manifest: of its site, which lies beside it.
+    """
+
+    lock: Path
+    manifest: Path
+
+    def pins(self, wanted: Iterable[locks.Pin]) -> list[locks.Pin]:
+        """Returns those of `wanted` whose wheel, by its hash, the other lock has too."""
+        there = locks.parse(self.lock)
+        return [pin for pin in wanted if there.get(pin.name) == pin]
+
+    def link(self, pins: Iterable[locks.Pin], site: Path) -> dict[str, str]:
+        """Puts the files of the wheels of `pins` into `site`, compiled modules too; returns the sha256 of each by path.
+
+        They are hard links where the file system has them: two environments then are hardly larger than one.
+
+        Raises:
+          FetchError: the other site lacks a wheel that its lock names.
+        """
+        source = self.manifest.parent / "site"
+        lines = self.manifest.read_text(encoding="utf-8").splitlines()
+        digests = {path: digest for digest, _, path in (line.partition("  ") for line in lines)}
+        records = {}
+        for path in digests:
+            if found := re.fullmatch(r"([^/]+)-([^/-]+)\.dist-info/RECORD", path):
+                records[locks.normalise(found[1]), found[2]] = path
+        linked: dict[str, str] = {}
+        for pin in pins:
+            if (pin.name, pin.version) not in records:
+                raise FetchError(f"{self.manifest}: {pin.name} {pin.version} is missing there; fetch that one anew")
+            for path in _files_of(source / records[pin.name, pin.version]):
+                if path in digests:
+                    linked[path] = digests[path]
+                    (site / path).parent.mkdir(parents=True, exist_ok=True)
+                    _link(source / path, site / path)
+        return linked
+
+
+def _files_of(record: Path) -> Iterator[str]:
+    """Yields the installed path of each file that a wheel's RECORD names, and of the module compiled from it."""
+    with record.open(encoding="utf-8", newline="") as lines:
+        for row in csv.reader(lines):
+            path = _installed_path(row[0])
+            if path is None:
+                continue
+            yield path
+            if path.endswith(".py"):
+                yield importlib.util.cache_from_source(path, optimization="")
+
+
+def _link(source: Path, target: Path) -> None:
+    """Makes `target` the same file as `source`, or a copy of it where the file system has no such links."""
+    if target.exists():  # wheels of one namespace may bring the same file
+        return
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+            raise
+        shutil.copy2(source, target)
+
+
 def precompile(site: Path, paths: Iterable[str], mode: str) -> dict[str, str]:
     """Compiles the modules among `paths` with PEP 552's `mode`; returns the sha256 of each `.pyc` by its path."""
     modules = sorted(path for path in paths if path.endswith(".py"))
@@ -193,8 +265,18 @@ def precompile(site: Path, paths: Iterable[str], mode: str) -> dict[str, str]:
     }
 
 
-def fetch(lock: Path, only: Sequence[str], without: Sequence[str], site: Path, manifest: Path, mode: str) -> None:
+def fetch(
+    lock: Path,
+    only: Sequence[str],
+    without: Sequence[str],
+    site: Path,
+    manifest: Path,
+    mode: str,
+    shared: Shared | None = None,
+) -> None:
     """Makes `site` of the packages of `lock` (only those in `only`, if any; none of `without`) and writes `manifest`.
+
+    What `shared` has is linked from there, and the rest fetched.
 
     The manifest has one line a file, `<sha256>  <path>`, sorted by path: it changes when and only when the site does.
 
@@ -206,13 +288,17 @@ def fetch(lock: Path, only: Sequence[str], without: Sequence[str], site: Path, m
         if name not in pins:
             raise FetchError(f"{lock}: no package {name} in it")
     chosen = [pin for pin in pins.values() if pin.name not in without and (not only or pin.name in only)]
+    there = shared.pins(chosen) if shared else []
+    missing = [pin for pin in chosen if pin not in there]
     with tempfile.TemporaryDirectory(dir=manifest.parent, prefix="fetch-") as scratch:
         wheels, staged = Path(scratch, "wheels"), Path(scratch, "site")
         wheels.mkdir()
         staged.mkdir()
         try:
-            digests = unpack(download(lock.parent.name, chosen, wheels), staged)
+            digests = unpack(download(lock.parent.name, missing, wheels), staged) if missing else {}
             digests |= precompile(staged, digests, mode)
+            if shared:
+                digests = _merged(shared.link(there, staged), digests, lock)
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise FetchError(_DISK_FULL) from None
@@ -221,6 +307,18 @@ def fetch(lock: Path, only: Sequence[str], without: Sequence[str], site: Path, m
         for entry in staged.iterdir():
             entry.rename(site / entry.name)
     manifest.write_text("".join(f"{digests[path]}  {path}\n" for path in sorted(digests)), encoding="utf-8")
+
+
+def _merged(linked: Mapping[str, str], fetched: Mapping[str, str], lock: Path) -> dict[str, str]:
+    """Returns the digests of both.
+
+    Raises:
+      FetchError: they disagree on a file, as two wheels may not.
+    """
+    for path in linked.keys() & fetched.keys():
+        if linked[path] != fetched[path]:
+            raise FetchError(f"{lock}: {path} is in two wheels of the lock, with different content")
+    return {**linked, **fetched}
 
 
 def main(arguments: list[str]) -> int:
@@ -236,9 +334,12 @@ def main(arguments: list[str]) -> int:
         "--manifest", type=Path, required=True, help="file to write; downloads go beside it for a while"
     )
     parser.add_argument("--pyc", choices=["unchecked-hash", "checked-hash"], required=True, help="PEP 552 invalidation")
+    parser.add_argument("--share-lock", type=Path, help="lock of an environment whose wheels may be linked")
+    parser.add_argument("--share-manifest", type=Path, help="manifest of that environment's site, beside it")
     options = parser.parse_args(arguments)
+    shared = Shared(options.share_lock, options.share_manifest) if options.share_lock else None
     try:
-        fetch(options.lock, options.only, options.without, options.site, options.manifest, options.pyc)
+        fetch(options.lock, options.only, options.without, options.site, options.manifest, options.pyc, shared)
     except (FetchError, locks.LockError) as error:
         print(f"{options.lock.parent.name}: {error}", file=sys.stderr)
         return 1
