@@ -3,6 +3,7 @@
 load("@bazel_skylib//lib:unittest.bzl", "analysistest", "asserts")
 load("//rules:defs.bzl", "ModelInfo", "VerdictInfo")
 load("//rules/private:declaration.bzl", "hf_model_declaration")
+load("//rules/private:drift.bzl", "hf_drift")
 load("//rules/private:index.bzl", "hf_declarations")
 
 SAMPLE = "//tests/rules/decoder/sample"
@@ -92,6 +93,35 @@ def _cells_test_impl(ctx):
 cells_test = analysistest.make(_cells_test_impl, config_settings = {
     # In full, since the test framework would look for it in its own repository.
     "//command_line_option:platforms": str(Label("//tests/rules:cpu_only")),
+})
+
+# --- the same cells in two environments
+
+def _drift_test_impl(ctx):
+    env = analysistest.begin(ctx)
+    written = [action.content for action in analysistest.target_actions(env) if action.mnemonic == "FileWrite"]
+    asserts.equals(env, 1, len(written))
+    pairs = json.decode(written[0])
+    asserts.equals(env, "transformers-4.57", pairs["before"]["environment"])
+    asserts.equals(env, "transformers-5.23", pairs["after"]["environment"])
+    for place, side in enumerate(["before", "after"]):
+        found = pairs[side]["observed"]
+        asserts.equals(env, 1, len(found))
+        asserts.true(
+            env,
+            found[0].endswith("/{}/tests/rules/decoder/sample/cpu.observed.json".format(place)),
+            "the two sides must not have one path: {}".format(found),
+        )
+
+    # The file of one side is made by another action than that of the other.
+    links = [action for action in analysistest.target_actions(env) if action.mnemonic == "Symlink"]
+    targets = {file.path: None for action in links for file in action.inputs.to_list()}
+    asserts.equals(env, 2, len(targets))
+    return analysistest.end(env)
+
+drift_test = analysistest.make(_drift_test_impl, config_settings = {
+    str(Label("//:from")): "transformers-4.57",
+    str(Label("//:tiers")): "low",
 })
 
 _AttributesInfo = provider(
@@ -205,6 +235,14 @@ def hf_model_test_suite(name):
     tags_test(name = "tags_test", target_under_test = SAMPLE + ":cpu")
     unavailable_test(name = "unavailable_test", target_under_test = "//models/vision/dinat")
     no_verdicts_test(name = "no_verdicts_test", target_under_test = "//models/vision/dinat:cells")
+    hf_drift(
+        name = "drift_of_the_sample",
+        testonly = True,
+        after = SAMPLE + ":cells",
+        before = SAMPLE + ":cells",
+        tags = ["manual"],
+    )
+    drift_test(name = "drift_test", target_under_test = ":drift_of_the_sample")
     hf_declarations(
         name = "one_name_twice",
         models = [SAMPLE, "//tests/rules/encoder/sample"],
@@ -222,6 +260,7 @@ def hf_model_test_suite(name):
         "cell_test",
         "cells_test",
         "declaration_test",
+        "drift_test",
         "mock_cell_test",
         "no_verdicts_test",
         "one_name_twice_test",

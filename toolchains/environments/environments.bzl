@@ -21,5 +21,7 @@ ENVIRONMENTS = {
     "tools": _environment(transformers = False),
     # The last of transformers 4: models that 5 removed.
     "transformers-4.57": _environment(shares = "transformers-5.23", transformers = True),
+    # The release before, for `bazel run //:drift`.
+    "transformers-5.22": _environment(shares = "transformers-5.23", transformers = True),
     "transformers-5.23": _environment(transformers = True),
 }
