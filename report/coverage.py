@@ -67,6 +67,8 @@ def main(argv: Sequence[str]) -> int:
         return 2
     if not _QUIET.value:
         terminal.show(view)
+    for problem in stored.problems:
+        print(f"coverage: history, not shown: {terminal.safe(problem.reason)}", file=sys.stderr)
     return 0
 
 

@@ -39,6 +39,8 @@ _SVG_FONT_FACES = re.compile(r"@font-face\s*\{.*?\}\s*", re.DOTALL)
 
 def safe(text: str) -> str:
     """Returns `text` as one line without control, direction and invisible characters, which it shows as escapes."""
+    if text.isascii() and text.isprintable():
+        return " ".join(text.split())
     line = " ".join(printable(text).split())
     return "".join(
         f"\\u{ord(char):04x}" if unicodedata.category(char) in ("Cf", "Zl", "Zp", "Co") else char for char in line
