@@ -7,12 +7,10 @@ model and runs its forward once, in a forked child.
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import resource
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from authoring.forked import ChildFailed, in_child
 from harness import shrink
 from harness.spec import Spec
 
@@ -86,29 +84,16 @@ def search(spec: Spec, full: Any, run: Callable[[Spec], None]) -> Iterator[Attem
         if number == MOST_ATTEMPTS:
             return
         tried = dataclasses.replace(spec, config=attempt.config, inputs=attempt.inputs)
-        error = _in_child(run, tried)
+        error = _error(run, tried)
         yield dataclasses.replace(attempt, error=error)
         if not error:
             return
 
 
-def _in_child(run: Callable[[Spec], None], spec: Spec) -> str:
+def _error(run: Callable[[Spec], None], spec: Spec) -> str:
     """Returns why `run` failed in a forked child, or an empty string."""
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(read)
-        text = ""
-        try:
-            resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
-            run(spec)
-        except BaseException as error:  # noqa: BLE001 - whatever a model does is the attempt's result
-            text = f"{type(error).__name__}: {error}"
-        with os.fdopen(write, "w", encoding="utf-8", errors="replace") as file:
-            json.dump(text, file)
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read, encoding="utf-8") as file:
-        answer = file.read()
-    _, status = os.waitpid(pid, 0)
-    return str(json.loads(answer)) if answer else f"the process ended with status {status}"
+    try:
+        in_child(lambda: run(spec), cpu_seconds=CPU_SECONDS)
+    except ChildFailed as error:
+        return str(error)
+    return ""

@@ -1,13 +1,15 @@
 """How much the checks see: damages modelling code on purpose and counts what is caught.
 
 `bazel run //benchmarks:mutants -- --models=llama,bert` prints a Markdown table for benchmarks/RESULTS.md and writes
-every mutant with its fate to --json. The cells must have been built: their specs and references are read from there.
+every mutant with its fate to --json. The cells must have been built: their specs are read from there; the reference
+values are those of a run without a mutant.
 
 A mutant is one change of the syntax tree of the model's own modelling file, drawn with a seed from all places that the
 cell's checks execute: a term dropped, an operator swapped, a mask or a cache ignored, a number off by one, a condition
-turned round, a layer's step skipped, two arguments exchanged. It runs in a forked child through the whole cell, first
-without reference values, and where nothing is caught, with them. What is never caught is compared with the original on
-further inputs (other seeds, padded rows, training mode, generation): where nothing differs it is called equivalent.
+turned round, a layer's step skipped, two arguments exchanged. It runs in a forked child through the cell until a check
+fails: one of the model by itself, or, behind them all, the comparison with the reference values. What is never caught
+is compared with the original on further inputs (other seeds, padded rows, training mode, generation): where nothing
+differs it is called equivalent.
 """
 
 from __future__ import annotations
@@ -22,15 +24,18 @@ import importlib.util
 import json
 import os
 import random
-import resource
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+import pytest
 from absl import app, flags
+
+from authoring import forked
 
 _MODELS = flags.DEFINE_list("models", [], "Names of the models; by default all of DEFAULT_MODELS.")
 _COUNT = flags.DEFINE_integer("count", 10, "Mutants of each model.", lower_bound=1)
@@ -40,9 +45,11 @@ _ROOT = flags.DEFINE_string("root", None, "The checkout; by default the one of `
 
 DEFAULT_MODELS = (
     "bert", "deberta", "electra", "mpnet", "llama", "gpt2", "mixtral", "falcon", "mamba", "t5", "bart", "vit",
-    "swin", "resnet", "convnext", "clip", "blip", "llava", "wav2vec2", "whisper", "hubert", "speech_to_text",
+    "resnet", "convnext", "detr", "clip", "blip", "llava", "qwen2_vl", "wav2vec2", "whisper", "encodec",
+    "patchtst", "decision_transformer",
 )  # fmt: skip
 
+REFERENCE = "common::outputs_match_the_reference"
 CPU_SECONDS = 60
 SEEDS = (1, 2, 3)
 
@@ -212,65 +219,69 @@ class _Changed(importlib.abc.MetaPathFinder, importlib.abc.SourceLoader):  # typ
 
 
 class _Recorder:
-    """A reporter that keeps what it hears."""
+    """A reporter that keeps what it hears, and ends the run where a check of the model by itself has failed."""
 
-    def __init__(self) -> None:
+    def __init__(self, expected: Container[str]) -> None:
+        self.expected = expected
+        self.passed: list[str] = []
         self.failed: list[str] = []
-        self.finished_all = False
+        self.model: Any = None
+        self.values: Any = None
 
     def planned(self, checks: object) -> None: ...
     def started(self, check_id: str) -> None: ...
-    def facts(self, facts: object) -> None: ...
-    def observed(self, values: object) -> None: ...
+    def facts(self, facts: Any) -> None:
+        """Keeps what was run."""
+        self.model = facts
+
+    def observed(self, values: Any) -> None:
+        """Keeps what the outputs came to."""
+        self.values = values
 
     def finished(self, result: Any) -> None:
-        """Keeps what failed."""
-        if result.outcome == "failed":
+        """Keeps what passed and what failed."""
+        if result.outcome == "passed":
+            self.passed.append(result.id)
+        if result.outcome == "failed" and result.id not in self.expected:
             self.failed.append(result.id)
+            if result.id != REFERENCE:
+                pytest.exit("caught")
 
-    def done(self) -> None:
-        """Notes the end."""
-        self.finished_all = True
+    def done(self) -> None: ...
 
 
 def in_child(work: Callable[[], Any]) -> Any:
-    """Returns what `work` returns in a forked child; a string that says how the child died, where it did."""
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(read)
-        null = os.open(os.devnull, os.O_RDWR)
-        os.dup2(null, 1)
-        os.dup2(null, 2)
-        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
-        resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
-        try:
-            result: Any = work()
-        except BaseException as error:  # noqa: BLE001 - whatever a mutant does is its fate
-            result = f"raised {type(error).__name__}"
-        with os.fdopen(write, "w") as file:
-            json.dump(result, file)
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as file:
-        text = file.read()
-    os.waitpid(pid, 0)
-    return json.loads(text) if text else "died"
+    """Returns what `work` returns in a forked child; a string that says how it ended, where it gave no answer."""
+    try:
+        return forked.in_child(work, cpu_seconds=CPU_SECONDS, silent=True)
+    except forked.ChildFailed as error:
+        return str(error)
 
 
-def run_cell(spec: Any, change: _Changed | None) -> list[str]:
-    """Returns the ids of the checks that fail."""
+def run_cell(spec: Any, change: _Changed | None) -> _Recorder:
+    """Returns what a run of the cell had to say, up to the first failure that needs no reference."""
     from harness import cell
+    from harness.reporter import HarnessFault
 
     if change is not None:
         sys.meta_path.insert(0, change)
-    recorder = _Recorder()
-    cell.run(spec, recorder)
-    return recorder.failed if recorder.finished_all else [*recorder.failed, "died"]
+    recorder = _Recorder({failure.match for failure in spec.known_failures})
+    try:
+        cell.run(spec, recorder)
+    except HarnessFault:
+        if not recorder.failed:
+            raise
+    return recorder
 
 
-def executed_lines(spec: Any, path: str) -> list[int]:
-    """Returns the lines of the file at `path` that the cell's checks execute."""
+def baseline(spec: Any, path: str) -> tuple[list[int], list[str], str]:
+    """Runs the cell as it is.
+
+    Returns:
+      The lines of the file at `path` that the checks execute, the checks that fail, and the text of a reference.
+    """
+    from harness import reference
+
     lines: set[int] = set()
     codes: dict[CodeType, bool] = {}
 
@@ -286,9 +297,10 @@ def executed_lines(spec: Any, path: str) -> list[int]:
         return local if codes[code] else None
 
     sys.settrace(trace)
-    run_cell(spec, None)
+    ran = run_cell(dataclasses.replace(spec, reference=None), None)
     sys.settrace(None)
-    return sorted(lines)
+    text = "" if ran.failed else reference.to_json(spec.environment, ran.model, ran.passed, ran.values)
+    return sorted(lines), ran.failed, text
 
 
 def observe(spec: Any, change: _Changed | None) -> dict[str, Any]:
@@ -321,50 +333,50 @@ def observe(spec: Any, change: _Changed | None) -> dict[str, Any]:
     return seen
 
 
-def judge(spec: Any, reference: Any, change: _Changed, original: Any) -> tuple[str, str]:
+def judge(spec: Any, change: _Changed, original: Any) -> tuple[str, str]:
     """Returns a mutant's fate and the check that caught it."""
-    plain = in_child(lambda: run_cell(dataclasses.replace(spec, reference=None), change))
-    if plain:
-        return "caught", plain if isinstance(plain, str) else plain[0]
-    if reference is not None:
-        held = in_child(lambda: run_cell(dataclasses.replace(spec, reference=reference), change))
-        if held:
-            return "caught by reference", held if isinstance(held, str) else held[0]
+    failed = in_child(lambda: run_cell(spec, change).failed)
+    if isinstance(failed, str):
+        return "caught", failed
+    if failed:
+        return "caught by reference" if failed == [REFERENCE] else "caught", failed[-1]
     seen = in_child(lambda: observe(spec, change))
     return ("equivalent" if seen == original else "escaped"), ""
 
 
-def study(root: Path, name: str, count: int, seed: int) -> list[Mutant]:
-    """Returns the mutants of one model with their fates."""
-    import transformers
-
-    from harness import reference as references
+def spec_of(root: Path, name: str) -> Any:
+    """Returns the spec of a model's cell that was built."""
     from harness import spec as specs
 
     found = next(iter(root.glob(f"bazel-out/*/bin/models/*/{name}/cpu.spec.json")), None)
     if found is None:
         raise app.UsageError(f"no spec of {name!r}: bazel build --output_groups=spec //models/...")
-    spec = specs.load(found)
-    recorded = root / "models" / spec.category / name / "reference.json"
-    reference = references.load(recorded, spec.label, spec.environment) if recorded.exists() else None
+    return specs.load(found)
+
+
+def study(spec: Any, count: int, seed: int) -> Iterator[Mutant]:
+    """Yields the mutants of one model with their fates."""
+    from harness import reference
+
     module = importlib.util.find_spec(f"transformers.models.{spec.folder}.modeling_{spec.folder}")
     if module is None or module.origin is None:
-        raise app.UsageError(f"{name}: {spec.folder} has no modeling_{spec.folder}.py in {transformers.__file__}")
+        raise app.UsageError(f"{spec.name}: {spec.folder} has no modeling_{spec.folder}.py")
     source = Path(module.origin).read_text(encoding="utf-8")
-    lines = in_child(lambda: executed_lines(spec, str(module.origin)))
-    if not isinstance(lines, list):
-        raise app.UsageError(f"{name}: the cell itself {lines}")
-    if failed := in_child(lambda: run_cell(spec, None)):
-        print(f"{name}: left out, the cell fails without a mutant: {failed}", file=sys.stderr)
-        return []
+    ran = in_child(lambda: baseline(spec, str(module.origin)))
+    lines, failed, text = ([], ran, "") if isinstance(ran, str) else ran
+    if failed:
+        print(f"{spec.name}: left out, the cell fails without a mutant: {failed}", file=sys.stderr)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "reference.json")
+        path.write_text(text, encoding="utf-8")
+        spec = dataclasses.replace(spec, reference=reference.load(path, spec.label, spec.environment))
     original = in_child(lambda: observe(spec, None))
-    mutants = []
     for mutant, changed in mutate(source, set(lines), count, seed):
-        mutant.model = name
-        mutant.fate, mutant.check = judge(spec, reference, _Changed(module.name, module.origin, changed), original)
-        mutants.append(mutant)
-        print(f"{name}:{mutant.line} {mutant.kind}: {mutant.fate} {mutant.check}", file=sys.stderr, flush=True)
-    return mutants
+        mutant.model = spec.name
+        mutant.fate, mutant.check = judge(spec, _Changed(module.name, module.origin, changed), original)
+        print(f"{spec.name}:{mutant.line} {mutant.kind}: {mutant.fate} {mutant.check}", file=sys.stderr, flush=True)
+        yield mutant
 
 
 def table(mutants: Sequence[Mutant]) -> Iterator[str]:
@@ -402,10 +414,11 @@ def main(argv: Sequence[str]) -> None:
     root = Path(_ROOT.value or os.environ.get("BUILD_WORKSPACE_DIRECTORY") or ".")
     begin, mutants = time.monotonic(), []
     for name in _MODELS.value or DEFAULT_MODELS:
-        mutants += study(root, name, _COUNT.value, _SEED.value)
-        if _JSON.value:
-            text = json.dumps([dataclasses.asdict(mutant) for mutant in mutants], indent=1)
-            Path(_JSON.value).write_text(text, encoding="utf-8")
+        for mutant in study(spec_of(root, name), _COUNT.value, _SEED.value):
+            mutants.append(mutant)
+            if _JSON.value:  # after each, so that a run that is cut short has not been in vain
+                text = json.dumps([dataclasses.asdict(item) for item in mutants], indent=1)
+                Path(_JSON.value).write_text(text, encoding="utf-8")
     print("\n".join(table(mutants)))
     print(f"\n{time.monotonic() - begin:.0f} s")
 
