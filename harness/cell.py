@@ -217,13 +217,18 @@ class Cell:
         return count
 
     def forward(
-        self, model: PreTrainedModel | None = None, inputs: Mapping[str, Tensor] | None = None, **options: Any
+        self,
+        model: PreTrainedModel | None = None,
+        inputs: Mapping[str, Tensor] | None = None,
+        seed: int = 0,
+        **options: Any,
     ) -> Any:
         """Returns the output of one call without gradients, seeded.
 
         Args:
           model: by default the main model.
           inputs: by default the main model's.
+          seed: of what the call draws.
           options: further arguments of the call (`output_hidden_states=True`).
         """
         import torch
@@ -232,7 +237,7 @@ class Cell:
 
         model = model if model is not None else self.model
         inputs = inputs if inputs is not None else self.inputs
-        with torch.no_grad(), seeded(0):
+        with torch.no_grad(), seeded(seed):
             outputs = self.runtime.prepare(model, inputs)(**inputs, **options)
         self.exercised(type(model))
         return outputs

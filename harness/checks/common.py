@@ -21,6 +21,7 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from harness import noise
 from harness.build import seed_torch
 from harness.cell import Cell
 from harness.checking import check
@@ -47,6 +48,14 @@ from harness.unused import reason_unused
 # the loss falls for every step that is small enough.
 _STEPS = 2
 _STEP_SIZES = (2e-3, 2e-4, 2e-5)
+
+# What the check of training's noise sets a probability to, and under how many seeds it may draw: a layer that is
+# dropped once in two draws is seen under one of four seeds with a probability of 15 in 16, one of two layers of 255 in
+# 256; which draw it is does not change from run to run.
+_PROBABILITY = 0.5
+_DRAWS = 4
+_OF_EACH_LAYER = ("auxiliary_", "initial_", "intermediate_")  # for auxiliary losses; evaluation may give the last alone
+_TRAINING = "common::training_drops_what_the_config_says"
 
 
 @pytest.fixture(scope="session")
@@ -360,7 +369,73 @@ def test_every_trainable_parameter_gets_a_finite_gradient(cell: Cell) -> None:
         else f"no gradient reaches {dead[0]}\n"
     ) + "\n".join(dead[:40])
     idle = [pattern for pattern in cell.spec.unused_parameters if not fnmatch.filter(still, pattern)]
+    if idle:  # those of probabilities are the next check's to judge
+        idle = [pattern for pattern in idle if not fnmatch.filter(noise.probabilities(_noisy(cell)).places, pattern)]
     assert not idle, f"unused_parameters {idle[0]!r} of the declaration matches no parameter without gradient; drop it"
+
+
+def _noisy(cell: Cell) -> PreTrainedModel:
+    """Returns the main model with all that training drops or disturbs built in."""
+    return cell.fresh_model(noise.noisy(cell.config_for(cell.model_class)))
+
+
+@check(level="consistent", core=True)
+def test_training_drops_what_the_config_says(cell: Cell, outputs: dict[str, Tensor]) -> None:
+    """Finds a dropout (of values, paths, layers, steps) or a jitter that training forgets, or that is not of training.
+
+    With every probability at zero training computes what evaluation does; each one is drawn from, or alone moves that;
+    and under one seed all of them together do the same twice.
+    """
+    model = _noisy(cell)
+    found = noise.probabilities(model)
+    with noise.drawn() as drawn:
+        first = _in_training(cell, model, cell.inputs)
+    again = _in_training(cell, model, cell.inputs)
+    assert torch.equal(first, again), "in training the main output is another the second time, from the same seed"
+    cell.observe(cell.model_class, {"training": first})
+    acting: list[str] = []
+    dead: list[str] = []
+    with noise.training(model, found, quiet=True):
+        with noise.watched() as used:
+            still = cell.tensors(cell.forward(model=model))
+        for name, tensor in outputs.items():
+            same = name in still and still[name].shape == tensor.shape
+            if same or not name.startswith(_OF_EACH_LAYER):
+                assert_close(name, still[name], tensor, cell.tolerance, "in training with each probability at zero")
+        for name in noise.in_use(model, found, used):
+            acts = found.value(name) in drawn or _moves(cell, model, found.places[name], still)
+            (acting if acts else dead).append(name)
+    forgotten = [name for name in dead if reason_unused(cell, name) is None]
+    assert not forgotten, (
+        f"{forgotten[0]} changes nothing in training\n"
+        f"without effect: {', '.join(forgotten)}; with effect: {', '.join(acting) or 'none'}"
+    )
+    silent = [*dead, *(name for name, _ in model.named_parameters())]
+    live = [
+        pattern
+        for pattern in cell.spec.unused_parameters
+        if fnmatch.filter(acting, pattern) and not fnmatch.filter(silent, pattern)
+    ]
+    assert not live, f"unused_parameters {live[0]!r} of the declaration matches a probability that acts; drop it"
+
+
+def _in_training(cell: Cell, model: PreTrainedModel, inputs: dict[str, Tensor]) -> Tensor:
+    """Returns the main output in training, with all that a class drops."""
+    with noise.training(model, noise.probabilities(model)):
+        return cell.primary(cell.forward(model=model, inputs=copy.deepcopy(inputs)))  # Whisper masks what it is given
+
+
+def _moves(cell: Cell, model: PreTrainedModel, places: noise.Places, still: dict[str, Tensor]) -> bool:
+    """Returns whether one probability alone moves the outputs from `still`, under one of a few seeds."""
+    noise.assign(places, _PROBABILITY)
+    try:
+        for seed in range(_DRAWS):
+            after = cell.tensors(cell.forward(model, copy.deepcopy(cell.inputs), seed=seed))
+            if max(changed(after, still).values(), default=0.0) > EFFECT:
+                return True
+        return False
+    finally:
+        noise.assign(places, 0.0)
 
 
 @check(level="consistent", core=True)
@@ -578,6 +653,8 @@ def _exercise_head(cell: Cell, cls: type[PreTrainedModel]) -> None:
     outputs = cell.tensors(found)
     assert outputs, "returned no floating tensor"
     cell.observe(cls, outputs)
+    if cell.outcomes.get(_TRAINING) == "passed":  # else it may not be the same a second time
+        cell.observe(cls, {"training": _in_training(cell, model, inputs)})
     _assert_documented(cell, model, inputs, outputs)
     if trains:
         loss = getattr(found, "loss", None)

@@ -18,6 +18,7 @@ _COMMON: Mapping[str, tuple[str, ...]] = {
         "common::embeddings_are_tied_as_the_config_says",
         "common::tied_embeddings_survive_save_and_load",
         "common::every_trainable_parameter_gets_a_finite_gradient",
+        "common::training_drops_what_the_config_says",
         "common::a_few_steps_lower_the_loss",
         "common::batching_does_not_change_a_row",
         "common::attention_implementations_agree",

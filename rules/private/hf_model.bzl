@@ -74,7 +74,8 @@ def hf_model(
         reason. Only for checks above `forward`; what is a defect is a known failure instead.
       unexercised_classes: public classes of the folder that the cell does not run, each with the reason.
       unused_parameters: patterns of names of the main class's parameters that its forward does not reach by design,
-        each with the reason. One that matches no such parameter is an error.
+        and of probabilities of dropping that nothing reads (`model.decoder.dropout`), each with the reason. One that
+        matches no such parameter or probability is an error.
       tags: further tags for the tests and for `:cells`.
     """
     package = native.package_name()

@@ -139,6 +139,41 @@ def _head_gives_nan(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cls, "forward", broken)
 
 
+def _forgets_a_dropout(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forward(self: Any, hidden_states: torch.Tensor, input_tensor: torch.Tensor) -> torch.Tensor:
+        return self.LayerNorm(self.dense(hidden_states) + input_tensor)
+
+    monkeypatch.setattr(type(cell.model.bert.encoder.layer[0].output), "forward", forward)
+
+
+def _forgets_to_mask_steps(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(cell.model.wav2vec2), "_mask_hidden_states", lambda self, states, *args, **given: states)
+
+
+def _in_training_only(change: Any) -> Break:
+    """Returns a break that changes what the encoder's layers return in training."""
+
+    def apply(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+        cls = type(cell.model.bert.encoder.layer[0])
+        sound = cls.forward
+
+        @functools.wraps(sound)
+        def forward(self: Any, *args: Any, **given: Any) -> Any:
+            states = sound(self, *args, **given)
+            return change(self, states) if self.training else states
+
+        monkeypatch.setattr(cls, "forward", forward)
+
+    return apply
+
+
+def _unseeded(layer: Any, states: torch.Tensor) -> torch.Tensor:
+    generator = torch.Generator()
+    generator.seed()
+    kept = torch.rand(states.shape, generator=generator) >= layer.output.dropout.p
+    return states * kept
+
+
 def _reversed_tuple(output: Any, given: dict[str, Any]) -> Any:
     return tuple(reversed(output)) if isinstance(output, tuple) else output
 
@@ -240,6 +275,34 @@ CASES: dict[str, tuple[str, str, Break, str, bool]] = {
         "every_trainable_parameter_gets_a_finite_gradient",
         output_of(ENCODER, lambda x: x.detach()),
         "no gradient reaches bert.embeddings",
+        False,
+    ),
+    "dropout forgotten": (
+        "bert",
+        "training_drops_what_the_config_says",
+        _forgets_a_dropout,
+        "bert.encoder.layer.*.output.dropout changes nothing in training",
+        False,
+    ),
+    "masked steps forgotten": (
+        "wav2vec2",
+        "training_drops_what_the_config_says",
+        _forgets_to_mask_steps,
+        "Wav2Vec2Config.mask_time_prob changes nothing in training",
+        False,
+    ),
+    "noise that no probability turns off": (
+        "bert",
+        "training_drops_what_the_config_says",
+        _in_training_only(lambda layer, states: nn.functional.dropout(states, 0.1)),
+        "in training with each probability at zero",
+        False,
+    ),
+    "noise without the seed": (
+        "bert",
+        "training_drops_what_the_config_says",
+        _in_training_only(_unseeded),
+        "another the second time, from the same seed",
         False,
     ),
     "loss cut off from the weights": (
@@ -350,6 +413,16 @@ CASES: dict[str, tuple[str, str, Break, str, bool]] = {
 def test_broken_model_is_caught(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, check, broken, says, own = CASES[case]
     assert_caught(model, f"common::{check}", broken, says, monkeypatch, own=own)
+
+
+def test_a_probability_that_is_said_to_be_unused_must_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    check, name = "common::training_drops_what_the_config_says", "bert.encoder.layer.*.output.dropout"
+    said = Cell(dataclasses.replace(spec_of("bert"), unused_parameters={name: "nothing reads it"}))
+    assert run_check(said, "common::every_trainable_parameter_gets_a_finite_gradient").outcome == "passed"
+    live = run_check(said, check)
+    assert live.message.startswith(f"unused_parameters {name!r} of the declaration matches a probability that acts")
+    _forgets_a_dropout(said, monkeypatch)
+    assert run_check(said, check).outcome == "passed"
 
 
 def test_each_of_two_broken_heads_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
