@@ -281,6 +281,11 @@ def count_features(model: PreTrainedModel, modality: str, given: Mapping[str, to
         return queries
     if owner is None and "cross_attention_mask" in inspect.signature(type(model).forward).parameters:
         return 1  # one token says where a picture is, and words look across at its features (Mllama)
+    if owner is None and "audio_input_ids" in given:  # a place for each frame of codes
+        return int(given["audio_input_ids"].shape[1])
+    if owner is None and hasattr(model, "codec_model"):
+        with torch.no_grad():
+            return int(model.codec_model.encode(given["input_values"]).audio_codes.shape[-1])
     needs_more = owner is None or not _required(getattr(owner, name)) <= given.keys()
     if needs_more and (lengths := _formula_of_lengths(model, given)):
         return lengths

@@ -22,6 +22,7 @@ from harness.compare import assert_close, assert_moved
 from harness.inputs.configs import placeholder
 from harness.inputs.configs import vocabulary as inputs_vocabulary
 from harness.inputs.request import IGNORED
+from harness.inputs.sound import AMONG_WORDS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,6 +36,9 @@ RECURRENT_STATES = ("cache_params", "state")
 
 STREAMING_STATES = ("encoder_past_key_values", "padding_cache")
 """Names under which models that hear the sound piece by piece take and return what their encoder keeps of it."""
+
+CODES_ALONG_WORDS = ("user_audio_codes", "moshi_audio_codes")
+"""Codes of sound (batch, codebooks, words): a frame is added to each word."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,14 +174,20 @@ def other_token(cell: Cell, token: int) -> int:
 
 
 def plain_positions(cell: Cell, row: Tensor) -> list[int]:
-    """Returns the positions of a row of tokens (sequence,) that hold no special token or placeholder."""
+    """Returns the positions of a row of tokens (sequence[, streams]) that hold no special token or placeholder."""
     special = special_tokens(cell.config)
-    return [index for index, token in enumerate(row.tolist()) if token not in special]
+    return [index for index, token in enumerate(row) if special.isdisjoint(token.flatten().tolist())]
 
 
 def with_token(cell: Cell, tokens: Tensor, index: int) -> Tensor:
-    """Returns `tokens` (batch, sequence) with another plain token at `index` of every row."""
+    """Returns `tokens` (batch, sequence) with another plain token at `index` of every row.
+
+    Where streams of codes stand beside one another (batch, sequence, streams), those of another row.
+    """
     out = tokens.clone()
+    if tokens.dim() == 3:
+        out[:, index] = tokens[:, index].roll(1, dims=0)
+        return out
     for row in range(out.shape[0]):
         out[row, index] = other_token(cell, int(out[row, index]))
     return out
@@ -249,7 +259,7 @@ def pad(
       side: `left` or `right`.
     """
     tokens = inputs[stream.tokens]
-    batch, length = tokens.shape
+    batch, length = tokens.shape[:2]
     mask = inputs.get(stream.mask, torch.ones_like(tokens))
 
     def extend(tensor: Tensor, value: int) -> Tensor:
@@ -362,7 +372,7 @@ def step(
       The logits (batch, end - start, vocabulary) and what is kept after them.
     """
     piece = dict(inputs)
-    batch, length = inputs[stream.tokens].shape
+    batch, length = inputs[stream.tokens].shape[:2]
     recurrent = recurrent_state(cell.model_class)
     cache_name = recurrent or "past_key_values"
     for name, tensor in inputs.items():
@@ -373,6 +383,11 @@ def step(
             piece[name] = tensor[:, start:end]
         elif frames := frames_of_a_word(cell, name):
             piece[name] = tensor[..., frames * start : frames * end]
+        elif name in AMONG_WORDS:
+            places = inputs[stream.tokens][0] == getattr(cell.config, AMONG_WORDS[name])
+            first, last = int(places[:start].sum()), int(places[:end].sum())
+            piece[name] = tensor[:, first:last]
+    piece = {name: tensor for name, tensor in piece.items() if tensor.numel()}
     piece.pop("labels", None)
     require(cell, cache_name, "use_cache")
     outputs = cell.forward(inputs=piece, use_cache=True, **{cache_name: None, **past})
@@ -383,6 +398,8 @@ def step(
 
 def frames_of_a_word(cell: Cell, name: str) -> int:
     """Returns how many frames of the sound called `name` are added to each word; 0 where it has its own places."""
+    if name in CODES_ALONG_WORDS:
+        return 1
     return int(getattr(cell.config, "audio_length_per_tok", 0)) if name == "input_features" else 0
 
 
@@ -406,6 +423,10 @@ def assert_cached_steps_match(
     full = logits_of(cell, inputs)
     padding = inputs[stream.mask] == 0 if stream.mask in inputs else torch.zeros_like(inputs[stream.tokens]).bool()
     padding = padding.repeat_interleave(full.shape[0] // padding.shape[0], dim=0)  # a row for each codebook
+    length = inputs[stream.tokens].shape[1]
+    if full.shape[1] > length and stream is DECODER_SIDE:  # what the encoder gives stands before the tokens
+        full = full[:, -length:]
+        once = [*once, stream.mask, *(name for name in inputs if not name.startswith("decoder_"))]
     past: dict[str, Any] = {}
     start = 0
     for size in chunks:
@@ -415,7 +436,7 @@ def assert_cached_steps_match(
         hidden = padding[:, start : start + size, None]  # what padding computes is nobody's promise
         assert_close(
             f"logits of tokens {start} to {start + size - 1}" if size > 1 else f"logits of token {start}",
-            logits.masked_fill(hidden, 0),
+            logits[:, -size:].masked_fill(hidden, 0),
             full[:, start : start + size].masked_fill(hidden, 0),
             cell.tolerance,
             f"when read from a cache of {start} tokens" if start else "when the cache is filled",
@@ -442,7 +463,7 @@ def generate(cell: Cell, inputs: dict[str, Tensor], **options: Any) -> Generated
     )
     settings: dict[str, Any] = {"max_new_tokens": NEW_TOKENS, "do_sample": False, "num_beams": 1, **options}
     # An end after the first token would leave the cache unread.
-    settings["min_new_tokens"] = min(3, settings["max_new_tokens"])
+    settings.setdefault("min_new_tokens", min(3, settings["max_new_tokens"]))
     given = {
         name: tensor
         for name, tensor in inputs.items()

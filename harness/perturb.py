@@ -28,6 +28,8 @@ STRUCTURAL = frozenset(
         "image_merge_sizes",
         "video_merge_sizes",
         "position_ids",
+        "audio_input_ids_mask",
+        "input_values_cutoffs",
     }
 )
 
@@ -88,7 +90,7 @@ def _noisy(value: Tensor) -> Tensor:
 def _other_tokens(cell: Cell, value: Tensor) -> Tensor:
     """Replaces one inner plain token of each row."""
     flat = value.reshape(-1, value.shape[-1])
-    plain = plain_positions(cell, flat[0])
+    plain = plain_positions(cell, flat[-1 if value.dim() > 2 else 0])  # all streams of codes begin alike
     assert plain, "input_ids hold no plain token"
     limit = vocabulary(cell)
     assert int(value.max()) < limit

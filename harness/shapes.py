@@ -73,7 +73,7 @@ def _attribute(config: Any, *names: str) -> int | None:
 def _tokens(inputs: Mapping[str, Tensor], decoder: bool) -> int | None:
     """Returns the number of tokens per row; None where features of another modality join the text."""
     name = "decoder_input_ids" if decoder and "decoder_input_ids" in inputs else "input_ids"
-    return int(inputs[name].shape[-1]) if name in inputs else None
+    return int(inputs[name].shape[1]) if name in inputs else None
 
 
 def documented_shapes(
@@ -99,6 +99,12 @@ def documented_shapes(
     tokens = _tokens(inputs, decoder=True)
     if hasattr(config, "num_image_with_embedding") and "pixel_values" in inputs:
         tokens = None  # the features of the picture stand before the words (GIT)
+    if hasattr(config, "chroma_length") and "input_features" in inputs:
+        tokens = None  # the melody and the text stand before the codes (MusicGen Melody)
+    if "audio_input_ids" in inputs:
+        vocabulary = int(config.num_codebooks * config.codebook_size)  # the codes of all codebooks in a row
+    if hasattr(config, "flow_head_config"):
+        vocabulary = 1  # speech is written as vectors: the logits tell whether it ends
     if "visual_embeds" in inputs:
         tokens = None  # the regions stand behind the words (VisualBERT)
     if class_name.endswith("ForMultipleChoice") and "input_ids" in inputs:
@@ -128,7 +134,7 @@ def documented_shapes(
         shapes["logits"] = (batch, tokens)
     elif class_name.endswith(_LANGUAGE):
         if "decoder_input_ids" in inputs:  # a row for each codebook, where codes of sound are written
-            batch = int(inputs["decoder_input_ids"].shape[0])
+            batch = int(inputs["decoder_input_ids"].shape[0] * inputs["decoder_input_ids"].shape[2:].numel())
         shapes["logits"] = shapes["prediction_logits"] = (batch, tokens, vocabulary)
     if contrastive and class_name.endswith("Model"):
         names = ("pixel_values", "pixel_values_videos", "input_features", "input_values")

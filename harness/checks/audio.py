@@ -22,6 +22,7 @@ from harness.cell import Cell
 from harness.checking import check
 from harness.compare import EFFECT, assert_close, assert_finite, assert_moved, magnitude
 from harness.generation import (
+    CODES_ALONG_WORDS,
     DECODER_ONLY,
     DECODER_SIDE,
     Stream,
@@ -33,6 +34,7 @@ from harness.generation import (
 )
 from harness.inputs.configs import nodes, placeholder
 from harness.inputs.request import IGNORED
+from harness.inputs.sound import AMONG_WORDS
 from harness.perturb import SOUND_MASKS
 from harness.spec import Tolerance
 
@@ -79,8 +81,9 @@ def _stream(cell: Cell) -> Stream | None:
         return None
     if takes(cell, "decoder_input_ids"):
         return DECODER_SIDE
-    reads_both = "input_ids" in cell.inputs and _sound(cell) is not None
-    return DECODER_ONLY if reads_both and cell.model_class.can_generate() else None
+    speaks = takes(cell, "past_key_values") and not cell.config.is_encoder_decoder
+    reads = "input_ids" in cell.inputs and (_sound(cell) is not None or speaks)
+    return DECODER_ONLY if reads and cell.model_class.can_generate() else None
 
 
 def _compares(cell: Cell) -> bool:
@@ -356,24 +359,44 @@ def test_cached_steps_match_one_pass(cell: Cell, decoder_inputs: dict[str, Tenso
 @check(level="consistent", core=True, unless=_no_decoder)
 def test_cross_attention_is_used(cell: Cell, decoder_inputs: dict[str, Tensor]) -> None:
     """Finds a decoder that does not look at the sound."""
-    name = _sound(cell) or "input_ids"
+    spoken = next((name for name in (*CODES_ALONG_WORDS, *AMONG_WORDS) if name in cell.inputs), "input_ids")
+    name = _sound(cell) or spoken
     before = logits_of(cell, decoder_inputs)
     after = logits_of(cell, {**decoder_inputs, name: decoder_inputs[name].flip(0)})
-    place, which = (-1, "last") if _stream(cell) is DECODER_ONLY else (0, "first")
+    stream = _stream(cell) or DECODER_SIDE
+    first = before.shape[1] - decoder_inputs[stream.tokens].shape[1]  # behind what stands before the tokens
+    place, which = (-1, "last") if stream is DECODER_ONLY else (first, "first")
     assert_moved(
         f"logits of the {which} decoder token", after[:, place], before[:, place], f"when another row's {name} are read"
     )
 
 
+def _prompt(cell: Cell, given: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Returns what `generate` goes on from, and what it must be told besides."""
+    prompt = {name: tensor for name, tensor in given.items() if not name.startswith("decoder_")}
+    token = placeholder(cell.config, "audio")
+    words: dict[str, Any] = {}
+    if hasattr(cell.model_class, "_supported_logits_processor_types"):  # refuses what forbids it an end or a token
+        words = {"min_new_tokens": None}
+    elif _reads_among_words(cell):  # a written placeholder wants sound
+        words = {"suppress_tokens": [token]}
+    length = prompt["input_ids"].shape[1] if "input_ids" in prompt else 0
+    if _along_words(cell):  # the sound must last for what is written
+        length //= 2
+    if prompt.pop("audio_latents", None) is not None:  # speech is to be said, not gone on with
+        length = int((prompt["input_ids"][0] == cell.config.audio_bos_token_id).nonzero()[0]) + 1
+    if length and prompt["input_ids"].dim() == 2:
+        prompt |= {name: prompt[name][:, :length] for name in ("input_ids", "attention_mask") if name in prompt}
+    elif length and hasattr(cell.config, "codec_config"):  # hears, and makes the codes itself
+        samples = torch.randn(given["input_ids"].shape[0], 1, length * cell.config.frame_size)
+        prompt = {"input_ids": given["input_ids"][:, :1, 0], "input_values": samples.to(cell.model.device)}
+    return prompt, words
+
+
 @check(level="consistent", core=True, unless=_no_decoder)
 def test_cached_and_uncached_greedy_generation_agree(cell: Cell, decoder_inputs: dict[str, Tensor]) -> None:
     """Finds generate taking other logits or tokens with the cache than without."""
-    prompt = {name: tensor for name, tensor in decoder_inputs.items() if not name.startswith("decoder_")}
-    token = placeholder(cell.config, "audio")
-    words = {"suppress_tokens": [token]} if _reads_among_words(cell) else {}  # a written placeholder wants sound
-    if _along_words(cell):  # the sound must last for what is written
-        length = prompt["input_ids"].shape[1] // 2
-        prompt |= {name: prompt[name][:, :length] for name in ("input_ids", "attention_mask")}
+    prompt, words = _prompt(cell, decoder_inputs)
     cached = generation.generate(cell, prompt, use_cache=True, **words)
     uncached = generation.generate(cell, prompt, use_cache=False, **words)
     generation.assert_generations_agree(cell, cached, uncached)
@@ -384,6 +407,9 @@ def test_labels_are_shifted_into_decoder_inputs(cell: Cell, decoder_inputs: dict
     """Finds labels shifted wrongly on their way into the decoder, a wrong start token, or -100 read as a token."""
     if _stream(cell) is DECODER_ONLY:
         _assert_next_token_loss(cell)
+        return
+    if hasattr(cell.config, "delay_pattern"):
+        _assert_loss_beside_the_inputs(cell, decoder_inputs)
         return
     if decoder_inputs["decoder_input_ids"].shape[0] > next(iter(decoder_inputs.values())).shape[0]:
         _assert_loss_over_codebooks(cell, decoder_inputs)
@@ -406,6 +432,18 @@ def test_labels_are_shifted_into_decoder_inputs(cell: Cell, decoder_inputs: dict
     )
 
 
+def _assert_loss_beside_the_inputs(cell: Cell, decoder_inputs: dict[str, Tensor]) -> None:
+    """Asserts what a model makes of labels that its processor has shifted: they lie under the logits as they are."""
+    labels = cell.make_inputs(labels=True)["labels"]
+    labels[:, ::3] = IGNORED
+    outputs = cell.forward(inputs={**decoder_inputs, "labels": labels})
+    logits = cell.primary(outputs)
+    expected = logits_of(cell, decoder_inputs)
+    assert_close("logits", logits, expected, cell.tolerance, "when labels are given beside the decoder's inputs")
+    when = "against the cross entropy of the logits at the labels"
+    assert_close("loss", generation.loss_of(cell, outputs), cross_entropy(logits, labels), cell.tolerance, when)
+
+
 def _assert_loss_over_codebooks(cell: Cell, decoder_inputs: dict[str, Tensor]) -> None:
     """Asserts what a model that writes several codebooks makes of labels (batch, steps, codebooks)."""
     labels = cell.make_inputs(labels=True)["labels"]
@@ -418,12 +456,13 @@ def _assert_loss_over_codebooks(cell: Cell, decoder_inputs: dict[str, Tensor]) -
     logits = cell.primary(outputs)
     expected = logits_of(cell, {**base, "decoder_input_ids": shifted.reshape(rows * books, steps)})
     assert_close("logits", logits, expected, cell.tolerance, "between labels and the same labels shifted by hand")
-    losses = cross_entropy(logits.reshape(rows, books, steps, -1), labels.transpose(1, 2))
+    losses = cross_entropy(logits[:, -steps:].reshape(rows, books, steps, -1), labels.transpose(1, 2))
     assert_close("loss", outputs.loss, losses, cell.tolerance, "against the mean cross entropy over the codebooks")
 
 
 def _assert_next_token_loss(cell: Cell) -> None:
-    labels = partly_ignored(cell.inputs["input_ids"])
+    words = cell.inputs["input_ids"]
+    labels = partly_ignored(words[..., 0] if words.dim() == 3 else words)  # the text stands before streams of codes
     outputs = cell.forward(inputs={**cell.inputs, "labels": labels})
     expected = cross_entropy(cell.primary(outputs)[:, :-1], labels[:, 1:])
     when = "against the cross entropy of logits[:, :-1] at labels[:, 1:]"

@@ -48,7 +48,7 @@ def make(request: Request, where: str) -> dict[str, Any]:
     if request.labels:
         made.update(make_labels(request, made))
     finish_text(request, made)
-    return {name: made[name] for name in [*request.parameters, *made] if name in made}
+    return {name: made[name] for name in [*request.parameters, *made] if made.get(name) is not None}
 
 
 def _declarable(cls: type[Any]) -> tuple[str, ...]:

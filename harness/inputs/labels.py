@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.inputs.configs import first, vocabulary
+from harness.inputs.configs import first, placeholder, vocabulary
 from harness.inputs.pictures import make_picture, picture_side
 from harness.inputs.request import CHOICES, IGNORED, OBJECTS, REGIONS, Request, default_of, parameters, takes_labels
 from harness.inputs.series import make_series
@@ -27,6 +27,12 @@ def make_labels(request: Request, made: Mapping[str, Tensor]) -> dict[str, Any]:
         found["labels"] = labels
     if "past_values" in made:
         found.update(_series_labels(request, made))
+    if "audio_latents" in made and "labels" in found:  # the vectors to say stand in the place of those that were said
+        found["labels"], found["audio_latents"] = made["audio_latents"].roll(1, dims=-1), None
+    if "audio_labels" in parameters and "audio_input_ids" in made:
+        found["audio_labels"] = made["audio_input_ids"].clone()
+    if "text_labels" in parameters and "moshi_audio_codes" in made:
+        found["text_labels"], found["audio_labels"] = made["input_ids"].clone(), made["moshi_audio_codes"].clone()
     if "duration_labels" in parameters:
         found.update(_speech_labels(request, made))
     if takes_labels(request.cls, "mask_labels"):
@@ -204,8 +210,14 @@ def _labels(request: Request, made: Mapping[str, Tensor]) -> Any:
         rows, frames, bins = made["decoder_input_values"].shape
         return request.noise("labels", rows, frames * int(request.config.reduction_factor), bins)
     decoder = made.get("decoder_input_ids", made.get("input_ids"))
+    if decoder is not None and "input_values_cutoffs" in made:  # which frames of the sound are to be said
+        return torch.where(decoder == placeholder(request.config, "audio"), decoder, IGNORED)
+    if decoder is not None and hasattr(request.config, "codebook_vocab_size"):  # the text of streams of codes
+        return tokens(request, "labels", *decoder.shape[:2])
     if decoder is not None and "decoder_cache" in request.parameters:  # a transducer reads a start before them
         return tokens(request, "labels", decoder.shape[0], decoder.shape[1] - 1)
+    if decoder is not None and hasattr(request.config, "delay_pattern"):  # a row for each stream of codes
+        return tokens(request, "labels", decoder.shape[0] * decoder.shape[2], decoder.shape[1])
     if decoder is not None and rows_of_codes(request) > 1:
         return tokens(request, "labels", batch, decoder.shape[1], rows_of_codes(request))
     return tokens(request, "labels", *decoder.shape) if decoder is not None else None

@@ -31,6 +31,7 @@ def spectrum(request: Request) -> int:
         "audio_embed_dim",
         "feat_dim",
         "input_dim",
+        "num_chroma",
     )
     bins = first(request.config, *names)
     return int(bins if isinstance(bins, int) else 80)
@@ -124,3 +125,60 @@ def sound_frames(request: Request, made: Mapping[str, Tensor]) -> int:
     for kernel, stride in zip(first(request.config, "conv_kernel"), first(request.config, "conv_stride"), strict=True):
         frames = (frames - kernel) // stride + 1
     return frames
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Speech that is given as codes or as vectors.
+
+CODES = 5
+"""Frames of codes, or vectors of speech, a row."""
+
+VOICE = 3
+"""Vectors of the voice that is spoken with."""
+
+AMONG_WORDS = {
+    "audio_prompt_latents": "audio_prompt_token_id",
+    "audio_latents": "audio_latent_token_id",
+    "audio_input_ids": "audio_token_id",
+    "audio_input_ids_mask": "audio_token_id",
+}
+"""Inputs (batch, frames, …) that go where the words have a placeholder, and the field that says which it is."""
+
+
+def voice(request: Request, made: dict[str, Tensor]) -> Tensor:
+    """The voice to speak with, as vectors of a codec (batch, frames, width)."""
+    width = int(first(request.config, "audio_prompt_dim", "latent_dim"))
+    return request.noise("audio_prompt_latents", request.batch, VOICE, width)
+
+
+def spoken(request: Request, made: dict[str, Tensor]) -> Tensor:
+    """What was said so far, as vectors of a codec (batch, frames, width)."""
+    return request.noise("audio_latents", request.batch, CODES, int(request.config.latent_dim))
+
+
+def codes_among_words(request: Request, made: dict[str, Tensor]) -> Tensor:
+    """Codes of sound (batch, frames, codebooks)."""
+    config = request.config
+    return request.integers("audio_input_ids", 0, int(config.codebook_size), request.batch, CODES, config.num_codebooks)
+
+
+def codes_among_words_mask(request: Request, made: dict[str, Tensor]) -> Tensor:
+    """Which frames of codes there are: all."""
+    return torch.ones(request.batch, CODES, dtype=torch.bool)
+
+
+def codes_along_words(name: str) -> Maker:
+    """Returns a maker of the codes of one speaker (batch, codebooks, words)."""
+
+    def make_codes(request: Request, made: dict[str, Tensor]) -> Tensor:
+        config = request.config
+        return request.integers(
+            name, 0, int(config.audio_vocab_size), request.batch, int(config.num_codebooks), request.length
+        )
+
+    return make_codes
+
+
+def cutoffs(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """Where each sound of a row ends (batch, sounds), in samples: one sound a row."""
+    return torch.full((request.batch, 1), made["input_values"].shape[-1]) if "input_values" in made else None

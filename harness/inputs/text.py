@@ -12,7 +12,7 @@ from torch import Tensor
 from harness import shrink
 from harness.inputs.configs import first, placeholder, special_tokens, vocabulary
 from harness.inputs.request import CHOICES, DECODER_SEQUENCE, ENTITIES, Request
-from harness.inputs.sound import time_axis
+from harness.inputs.sound import CODES, VOICE, time_axis
 
 
 def tokens(request: Request, name: str, *shape: int) -> Tensor:
@@ -41,7 +41,11 @@ def input_ids(request: Request, made: dict[str, Tensor]) -> Tensor | None:
         return None
     codebooks = _codebooks(request)
     if codebooks:
-        return tokens(request, "input_ids", request.batch, request.length, codebooks)
+        made_codes = tokens(request, "input_ids", request.batch, request.length, codebooks)
+        codes = getattr(request.config, "codebook_vocab_size", None)
+        if isinstance(codes, int):
+            made_codes[..., 1:] %= codes
+        return made_codes
     room = (
         int(first(request.config, "latent_query_num") or 0) if "image_embeds_position_mask" in request.parameters else 0
     )
@@ -64,6 +68,8 @@ def input_ids(request: Request, made: dict[str, Tensor]) -> Tensor | None:
     marks = getattr(sys.modules[request.cls.__module__], "SPECIAL_TOKENS", ())
     if marks:  # what the code splits a text into phrases by, at both ends and between: each phrase sees itself alone
         words[..., 0], words[..., 4::4], words[..., -1] = marks[0], marks[1], marks[1]
+    if "audio_latents" in made:
+        words = _with_speech(request.config, words)
     question = first(request.config, "question_token_id")
     if isinstance(question, int):  # stands for what is asked for
         words[..., 1] = question
@@ -72,6 +78,14 @@ def input_ids(request: Request, made: dict[str, Tensor]) -> Tensor | None:
         if last is not None:
             words[..., -1] = last
     return words
+
+
+def _with_speech(config: Any, words: Tensor) -> Tensor:
+    """Returns the words behind the places of a voice and before those of the speech so far."""
+    before = [*_mark(config, ("audio_prompt_bos",)), *[config.audio_prompt_token_id] * VOICE]
+    behind = [config.audio_bos_token_id, *[config.audio_latent_token_id] * CODES]
+    runs = [torch.tensor(run).expand(words.shape[0], -1) for run in (before, behind)]
+    return torch.cat([runs[0], words, runs[1]], dim=-1)
 
 
 def masked_words(request: Request, made: dict[str, Tensor]) -> Tensor | None:
@@ -98,10 +112,22 @@ def rows_of_codes(request: Request) -> int:
 
 
 def _codebooks(request: Request) -> int:
-    """Returns how many streams of codes `input_ids` has, or 0 where it is plain text."""
-    if hasattr(request.config, "n_codes_total"):
-        return int(request.config.n_codes_total)
+    """Returns how many streams of codes stand beside one another in the tokens, the last dimension; 0 for plain text.
+
+    A model with a codec of its own is given the codec's codes where it takes no sound, behind the text's token where
+    those have a vocabulary of their own.
+    """
+    config = request.config
+    if hasattr(config, "n_codes_total"):
+        return int(config.n_codes_total)
+    if hasattr(config, "codec_config") and "input_values" not in request.parameters:
+        return int(config.num_codebooks) + hasattr(config, "codebook_vocab_size")
     return 0
+
+
+def _delayed_streams(request: Request) -> int:
+    """Returns how many streams of codes a decoder writes beside one another, each with its delay; 0 if it does not."""
+    return len(getattr(request.config, "delay_pattern", None) or ())
 
 
 def _has_modality(request: Request, modality: str, made: Mapping[str, Tensor]) -> bool:
@@ -115,7 +141,7 @@ def _has_modality(request: Request, modality: str, made: Mapping[str, Tensor]) -
 MODALITIES: dict[str, tuple[str, ...]] = {
     "image": ("pixel_values", "pixel_values_images", "image_patches"),
     "video": ("pixel_values_videos", "pixel_values"),
-    "audio": ("input_features", "audio_values", "input_values", "audio_input_features"),
+    "audio": ("input_features", "audio_values", "input_values", "audio_input_features", "audio_input_ids"),
 }
 
 
@@ -135,7 +161,7 @@ def _end_token(config: Any) -> int | None:
 def decoder_mask(request: Request, made: dict[str, Tensor]) -> Tensor | None:
     """Ones along the decoder's words."""
     words = made.get("decoder_input_ids")
-    return None if words is None else torch.ones_like(words[: words.shape[0] // rows_of_codes(request)])
+    return None if words is None else torch.ones(words.shape[0] // rows_of_codes(request), words.shape[1]).long()
 
 
 _SHIFTING_HEADS = ("ForQuestionAnswering", "ForSequenceClassification", "ForTokenClassification")
@@ -145,12 +171,16 @@ _SHIFTING_HEADS = ("ForQuestionAnswering", "ForSequenceClassification", "ForToke
 def decoder_input_ids(request: Request, made: dict[str, Tensor]) -> Tensor | None:
     """The words that a decoder has given, behind its start token."""
     answers = request.cls.__name__.endswith("ForQuestionAnswering") and "pixel_values" in request.parameters
-    if not answers and (
-        not getattr(request.config, "is_encoder_decoder", False) or request.cls.__name__.endswith(_SHIFTING_HEADS)
+    if (
+        not answers
+        and rows_of_codes(request) == 1
+        and (not getattr(request.config, "is_encoder_decoder", False) or request.cls.__name__.endswith(_SHIFTING_HEADS))
     ):
         return None
     rows = request.batch * rows_of_codes(request)
-    words = tokens(request, "decoder_input_ids", rows, request.size("decoder_sequence_length", DECODER_SEQUENCE))
+    length = request.size("decoder_sequence_length", DECODER_SEQUENCE)
+    streams = _delayed_streams(request)
+    words = tokens(request, "decoder_input_ids", rows, length, *([streams] if streams else []))
     start = first(request.config, "decoder_start_token_id", "bos_token_id")
     if isinstance(start, int) and 0 <= start < vocabulary(request.config):
         words[:, 0] = start

@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
+import torch
+
 from harness import generation
 from harness.cell import Cell
 from harness.checks import audio
@@ -19,6 +21,22 @@ def test_sound_is_added_to_words_where_the_config_says_how_much() -> None:
     assert generation.frames_of_a_word(streamed, "input_features") == 8
     assert generation.frames_of_a_word(streamed, "attention_mask") == 0
     assert generation.frames_of_a_word(apart, "input_features") == 0
+
+
+def test_a_frame_of_each_codebook_is_added_to_a_word() -> None:
+    assert generation.frames_of_a_word(_cell(config=SimpleNamespace()), "user_audio_codes") == 1
+
+
+def test_in_streams_of_codes_a_frame_is_changed_for_that_of_another_row() -> None:
+    codes = torch.arange(24).reshape(2, 3, 4)
+    after = generation.with_token(_cell(config=SimpleNamespace()), codes, 1)
+    assert torch.equal(after[:, 1], codes[:, 1].flip(0))
+    assert torch.equal(after[:, ::2], codes[:, ::2])
+
+
+def test_a_frame_is_plain_where_none_of_its_codes_has_a_meaning() -> None:
+    cell = _cell(config=SimpleNamespace(pad_token_id=3))
+    assert generation.plain_positions(cell, torch.tensor([[1, 2], [1, 3], [3, 3], [4, 5]])) == [0, 3]
 
 
 def test_a_class_that_compares_texts_with_sounds_writes_none() -> None:

@@ -248,6 +248,42 @@ def test_a_transducer_reads_a_start_before_its_labels() -> None:
     assert made["labels"].shape[1] == made["decoder_input_ids"].shape[1] - 1
 
 
+def test_streams_of_codes_stand_beside_one_another_and_are_taught_by_row() -> None:
+    config = TextConfig()
+    config.is_encoder_decoder, config.delay_pattern = True, [0, 2, 3]
+    made = make(Codes, config, category="audio", labels=True)
+    rows, steps, streams = made["decoder_input_ids"].shape
+    assert (rows, streams) == (2, 3)
+    assert list(made["decoder_attention_mask"].shape) == [rows, steps]
+    assert list(made["labels"].shape) == [rows * streams, steps]
+
+
+def test_a_model_with_a_codec_reads_its_codes_behind_the_text() -> None:
+    config = TextConfig()
+    config.codec_config, config.num_codebooks, config.codebook_vocab_size = object(), 4, 7
+    made = make(Words, config, category="audio", labels=True)
+    assert made["input_ids"].shape[2] == 5
+    assert int(made["input_ids"][..., 1:].max()) < 7
+    assert made["labels"].shape == made["input_ids"].shape[:2]
+
+
+def test_speech_so_far_has_places_among_the_words_and_gives_way_to_labels() -> None:
+    class Says(Words):
+        def forward(  # type: ignore[override]
+            self, input_ids: Any, audio_prompt_latents: Any = None, audio_latents: Any = None, labels: Any = None
+        ) -> None: ...
+
+    config = TextConfig()
+    config.audio_prompt_token_id, config.audio_bos_token_id, config.audio_latent_token_id = 5, 6, 7
+    config.latent_dim = 8
+    made = make(Says, config, category="audio")
+    for name, token in (("audio_prompt_latents", 5), ("audio_latents", 7)):
+        assert (made["input_ids"] == token).sum(1).tolist() == [made[name].shape[1]] * 2
+    taught = make(Says, config, category="audio", labels=True)
+    assert taught["labels"].shape == made["audio_latents"].shape
+    assert "audio_latents" not in taught
+
+
 def test_speech_is_taught_with_a_spectrogram_as_long_as_its_words_last() -> None:
     class Speaks(Words):
         def forward(self, input_ids: Any, duration_labels: Any = None) -> None: ...  # type: ignore[override]
