@@ -17,7 +17,7 @@ from typing import Any
 
 from absl import app, flags
 
-from authoring import record
+from authoring.observations import packages
 from harness import reference
 from report import files, strict
 from report.grid import Locate
@@ -101,7 +101,7 @@ def table(pairs: Mapping[str, Any], locate: Locate) -> list[str]:
     """Returns the lines to print for the file that `hf_drift` wrote, the models that moved most first."""
     sides = [pairs[side] for side in ("before", "after")]
     names = [side["environment"] for side in sides]
-    old, new = (record.packages(side["observed"]) for side in sides)
+    old, new = (packages(side["observed"]) for side in sides)
     found = {
         new[name][0]: compare(_read(locate(old[name][1])), _read(locate(new[name][1])))
         for name in sorted(old.keys() & new.keys())

@@ -17,6 +17,7 @@ from typing import Any
 
 from absl import app, flags
 
+from authoring.observations import packages
 from harness import reference
 from report import files, strict
 
@@ -26,15 +27,6 @@ _OBSERVED = flags.DEFINE_string(
 _WORKSPACE = flags.DEFINE_string("workspace", None, "The checkout to write to; by default the one of `bazel run`.")
 _ALL = flags.DEFINE_bool("all", False, "Record every model.")
 _MISSING = flags.DEFINE_bool("missing", False, "Record the models that have no reference yet.")
-
-
-def packages(paths: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Returns for each model's name its package, `models/decoder/llama`, and the path of its observation."""
-    found = {}
-    for path in paths:
-        package = "models/" + path.partition("models/")[2].rpartition("/")[0]
-        found[package.rpartition("/")[2]] = (package, path)
-    return found
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

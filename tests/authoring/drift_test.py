@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +75,15 @@ def test_the_model_that_moved_most_comes_first_and_missing_ones_last(tmp_path: P
         "not in env-after: gone",
         "not in env-before: same",
     ]
+
+
+def test_the_program_asks_for_the_file_of_pairs_and_for_nothing_else() -> None:
+    command = [sys.executable, drift.__file__]
+    finished = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "flag --pairs=None" in finished.stderr

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from authoring import record
+from authoring import observations, record
 from harness import reference
 from harness.verdict import ModelFacts
 
@@ -66,6 +66,6 @@ def test_a_run_that_went_wrong_is_not_recorded(tmp_path: Path) -> None:
 
 
 def test_models_are_found_by_the_path_of_their_observation() -> None:
-    assert record.packages(["_main/models/decoder/llama/cpu.observed.json"]) == {
+    assert observations.packages(["_main/models/decoder/llama/cpu.observed.json"]) == {
         "llama": ("models/decoder/llama", "_main/models/decoder/llama/cpu.observed.json")
     }
