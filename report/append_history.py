@@ -14,35 +14,13 @@ from pathlib import Path
 
 from absl import app, flags
 
-from report import assemble, compare, files, grid, history, revision, strict, terminal
+from report import files, grid, recording, revision, strict, terminal
 
 FILE = "models/history.jsonl"
 
 _GRID = flags.DEFINE_string("grid", None, "The grid file, as the rule wrote it.", required=True)
 _HISTORY = flags.DEFINE_string("history", None, f"Add to this file. Default: {FILE} of the workspace.")
 _ROOT = flags.DEFINE_string("root", None, "Folder that the grid's paths are relative to. Without it: runfiles.")
-
-
-def append(contents: grid.Contents, path: Path, date: str, commit: str) -> str:
-    """Adds the grid to the history at `path` and returns what to tell the user.
-
-    Raises:
-      strict.InputError: no record can be made, or the file cannot be used.
-    """
-    new = history.record(assemble.assemble(contents), date, commit)
-    stored = history.read(path)
-    done = history.append(path, new)
-    lines = [f"{path}: {done} {new.date} {new.environment} {new.revision or '(no revision)'}"]
-    lines.append(f"{new.covered} of {new.declared} declared models covered")
-    lines += [f"kept, not understood: {problem.reason}" for problem in stored.problems]
-    last = stored.latest(new.environment)
-    if last:
-        found = compare.compare(history.states(last), history.states(new))
-        lines.append(
-            f"since {last.date} {last.revision}: {len(found.worse)} worse, {len(found.better)} better, "
-            f"{len(found.gone)} gone, {len(found.new)} new"
-        )
-    return "\n".join(lines)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -56,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
         path = files.for_user(_HISTORY.value) if _HISTORY.value else Path(workspace or "", FILE)
         locate = files.locator(_ROOT.value)
         contents = grid.load(locate(_GRID.value), locate)
-        said = append(contents, path, datetime.date.today().isoformat(), revision.current(workspace))
+        said = recording.append(contents, path, datetime.date.today().isoformat(), revision.current(workspace))
     except strict.InputError as error:
         print(f"history: {terminal.safe(str(error))}", file=sys.stderr)
         return 2

@@ -322,4 +322,5 @@ def _inventory(
             )
         ),
         detail=tuple(detail),
+        environment=contents.environment,
     )

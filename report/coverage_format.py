@@ -179,6 +179,7 @@ class Inventory:
       missing: names of those that have none.
       vanished: labels of declarations whose folder is not in the inventory.
       detail: every folder.
+      environment: the one whose inventory it is; empty for that of every declaration.
     """
 
     folders: int
@@ -186,6 +187,7 @@ class Inventory:
     missing: tuple[str, ...]
     vanished: tuple[str, ...]
     detail: tuple[Folder, ...]
+    environment: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,6 +237,11 @@ class Coverage:
     inventory: Inventory | None
     named: Named | None
     upstream: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def environments(self) -> tuple[str, ...]:
+        """Returns the environments of the models, that of the inventory first, the others by name."""
+        main = self.inventory.environment if self.inventory else ""
+        return tuple(sorted({model.environment for model in self.models}, key=lambda name: (name != main, name)))
 
     def to_json(self) -> str:
         """Returns the canonical text: sorted keys, a line for each entry of a list, final newline, ASCII."""

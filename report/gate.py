@@ -1,34 +1,21 @@
-"""`bazel test //:coverage_gate`: whether the grid is good enough, by tables in `models/`.
+"""Whether the grid is good enough, by the tables in `models/`; `report.coverage_gate` is the program.
 
 `quotas.json` says for each tier which share of its models must be covered at a level or deeper: `{"critical":
 {"forward": 1.0}}`. `drops.json` holds the reason for each cell that is known to be worse than the stored history says:
 `{"llama cpu": "..."}`.
-
-Exit codes: 0 good enough; 1 it is not, and each offender is named; 2 the input cannot be judged, and the message says
-why.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
-
 from harness.verdict import LEVELS
-from report import assemble, compare, coverage_view, files, grid, history, strict, terminal
+from report import compare, coverage_view, history, strict
 from report.coverage_format import ATTENTION, Coverage, Model
 from report.declaration import TIERS
-
-_GRID = flags.DEFINE_string("grid", None, "The grid file, as the rule wrote it.", required=True)
-_QUOTAS = flags.DEFINE_string("quotas", None, "The table of quotas.", required=True)
-_HISTORY = flags.DEFINE_string("history", None, "The stored history; its last record is the baseline.", required=True)
-_DROPS = flags.DEFINE_string("drops", None, "The table of drops with a reason.", required=True)
-_ROOT = flags.DEFINE_string("root", None, "Folder that the paths are relative to. Without it they are runfiles paths.")
 
 Quotas = Mapping[str, Mapping[str, float]]
 
@@ -49,7 +36,7 @@ def judge(
     Args:
       coverage: the grid of this build.
       quotas: by tier, then level, the least share of the tier's models, 0 to 1.
-      stored: the history; what is compared is its newest record of the grid's environment.
+      stored: the history; what is compared is its newest record of each environment of the grid.
       drops: for `model backend` the reason why it may be worse than stored.
       today: `YYYY-MM-DD`.
     """
@@ -118,33 +105,39 @@ def _silent(coverage: Coverage) -> Iterator[Offence]:
 def _dropped(coverage: Coverage, stored: history.History, drops: Mapping[str, str]) -> Iterator[Offence]:
     for problem in stored.problems:
         yield Offence(f"history: {problem.reason}", "git log -p models/history.jsonl")
-    environment = coverage.models[0].environment
-    baseline = stored.latest(environment)
-    if baseline is None:
-        others = sorted({record.environment for record in stored.records})
-        held = f"it has {', '.join(others)} alone" if others else "it is empty"
-        yield Offence(f"the stored history has no record of {environment}: {held}", "./bazelw run //:history")
-        return
-    now = history.states_of(coverage)
-    running = {backend for _, backend in now}
-    before = {key: state for key, state in history.states(baseline).items() if key[1] in running}
-    difference = compare.compare(before, now)
     labels = {model.name: _package(model) for model in coverage.models}
     known = set()
-    for change in (*difference.worse, *difference.gone):
-        key = f"{change.name} {change.backend}"
-        known.add(key)
-        if not drops.get(key, "").strip():
-            was, now_is = " ".join(change.before or ()), " ".join(change.after or ("gone",))
-            look = f"git log -- 'models/*/{change.name}'"
-            if change.name in labels:
-                look = _test(f"{labels[change.name]}:{change.backend}")
-            yield Offence(f"{key}: {now_is}, was {was} on {baseline.date}; no reason stands in models/drops.json", look)
+    for environment in coverage.environments():
+        baseline = stored.latest(environment)
+        if baseline is None:
+            others = {record.environment for record in stored.records}
+            if not others or others - set(coverage.environments()):  # else it is new beside those that are recorded
+                held = f"it has {', '.join(sorted(others))} alone" if others else "it is empty"
+                yield Offence(f"the stored history has no record of {environment}: {held}", "./bazelw run //:history")
+            continue
+        for change in _worse(baseline, history.states_of(coverage, environment)):
+            key = f"{change.name} {change.backend}"
+            known.add(key)
+            if not drops.get(key, "").strip():
+                was, now_is = " ".join(change.before or ()), " ".join(change.after or ("gone",))
+                look = f"git log -- 'models/*/{change.name}'"
+                if change.name in labels:
+                    look = _test(f"{labels[change.name]}:{change.backend}")
+                what = f"{key}: {now_is}, was {was} on {baseline.date}; no reason stands in models/drops.json"
+                yield Offence(what, look)
     for key in sorted(drops.keys() - known):
         yield Offence(
             f"models/drops.json: {key!r} is no worse than the stored history says; take it out",
             "./bazelw run //:coverage",
         )
+
+
+def _worse(baseline: history.Record, now: history.States) -> list[compare.Change]:
+    """Returns what is worse or gone; a backend that runs nothing here says nothing of what ran elsewhere."""
+    running = {backend for _, backend in now}
+    before = {key: state for key, state in history.states(baseline).items() if key[1] in running}
+    difference = compare.compare(before, now)
+    return [*difference.worse, *difference.gone]
 
 
 def read_quotas(path: Path) -> Quotas:
@@ -163,31 +156,3 @@ def read_quotas(path: Path) -> Quotas:
             if type(share) not in (int, float) or not 0 <= share <= 1:
                 raise strict.InputError(f"{path}: {tier}, {level}: {share!r} is no share from 0 to 1; mend the file")
     return value
-
-
-def main(argv: Sequence[str]) -> int:
-    """Prints each offence and returns the exit code."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    try:
-        locate = files.locator(_ROOT.value)
-        coverage = assemble.assemble(grid.load(locate(_GRID.value), locate))
-        offences = judge(
-            coverage,
-            read_quotas(locate(_QUOTAS.value)),
-            history.read(locate(_HISTORY.value)),
-            grid.read_texts(locate(_DROPS.value), "table of drops"),
-            datetime.date.today().isoformat(),
-        )
-    except strict.InputError as error:
-        print(f"coverage_gate: {terminal.safe(str(error))}", file=sys.stderr)
-        return 2
-    for offence in offences:
-        print(f"{terminal.safe(offence.what)}\n  look: {terminal.safe(offence.look)}")
-    print("\n".join(coverage_view.headline(coverage)))
-    print(f"coverage_gate: {f'{len(offences)} offences' if offences else 'open'}")
-    return 1 if offences else 0
-
-
-if __name__ == "__main__":
-    app.run(main)

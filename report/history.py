@@ -28,11 +28,12 @@ class Record:
     Attributes:
       date: `YYYY-MM-DD`.
       revision: the commit, with a `+` behind it where files were changed; empty if it is not known.
-      declared: number of declared models.
+      declared: number of models declared for it.
       covered: how many of them are covered.
       levels: number of models by the deepest level that they reached; every level is a key.
-      folders: number of model folders of the environment, and how many of them are declared.
-      classes: number of public model classes of the environment, and how many of them are exercised.
+      folders: number of model folders of the environment, and how many of them are declared; zeros where the grid has
+        no inventory of it.
+      classes: number of public model classes of the environment, and how many of them are exercised; so too.
       cells: for each backend that counts and ran something, the names of the models by status and level:
         `{"cpu": {"passed consistent": "albert bert"}}`.
     """
@@ -118,26 +119,25 @@ def parse(line: str, where: str) -> Record:
     return record
 
 
-def record(coverage: Coverage, date: str, revision: str) -> Record:
-    """Returns the record of `coverage`.
+def records_of(coverage: Coverage, date: str, revision: str) -> tuple[Record, ...]:
+    """Returns the record of each environment of `coverage`."""
+    return tuple(_record(coverage, date, revision, environment) for environment in coverage.environments())
 
-    Raises:
-      strict.InputError: it has models of several environments, so that it is no state of one.
-    """
-    environments = sorted({model.environment for model in coverage.models})
-    if len(environments) != 1:
-        raise strict.InputError(f"a record is of one environment, the grid has {', '.join(environments)}")
+
+def _record(coverage: Coverage, date: str, revision: str, environment: str) -> Record:
     cells: dict[str, dict[str, list[str]]] = {}
-    for (name, backend), (status, level) in states_of(coverage).items():
+    for (name, backend), (status, level) in states_of(coverage, environment).items():
         cells.setdefault(backend, {}).setdefault(f"{status} {level}", []).append(name)
-    detail = coverage.inventory.detail if coverage.inventory else ()
+    models = [model for model in coverage.models if model.environment == environment]
+    inventory = coverage.inventory
+    detail = inventory.detail if inventory and inventory.environment in ("", environment) else ()
     return Record(
         date=date,
-        environment=environments[0],
+        environment=environment,
         revision=revision,
-        declared=coverage.total.models,
-        covered=coverage.total.covered,
-        levels=coverage.total.levels,
+        declared=len(models),
+        covered=sum(model.covered for model in models),
+        levels={level: sum(model.level == level for model in models) for level in LEVELS},
         folders=(len(detail), sum(bool(folder.models) for folder in detail)),
         classes=(
             sum(len(folder.classes) for folder in detail),
@@ -154,14 +154,14 @@ States = Mapping[tuple[str, str], tuple[str, str]]
 """Status and level of each cell, by the model's name and the backend: of cells that ran, on backends that count."""
 
 
-def states_of(coverage: Coverage) -> States:
-    """Returns the states of `coverage`."""
-    names = {model.label: model.name for model in coverage.models}
+def states_of(coverage: Coverage, environment: str) -> States:
+    """Returns the states of the models of `environment` in `coverage`."""
+    names = {model.label: model.name for model in coverage.models if model.environment == environment}
     counts = {backend.name for backend in coverage.backends if backend.counts}
     return {
         (names[cell.model], cell.backend): (cell.status, cell.level)
         for cell in coverage.cells
-        if cell.backend in counts and cell.status not in NEVER_RAN
+        if cell.model in names and cell.backend in counts and cell.status not in NEVER_RAN
     }
 
 

@@ -39,7 +39,7 @@ def render(coverage: Coverage, date: str, revision: str = "", root: str = "") ->
         cells=cells,
         coverage=coverage,
         date=date,
-        environments=sorted({model.environment for model in coverage.models}),
+        environments=coverage.environments(),
         expected=[cell for cell in coverage.cells if cell.status == "expected_failure"],
         headline=coverage_view.headline(coverage),
         levels=LEVELS,

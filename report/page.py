@@ -40,7 +40,7 @@ def render(coverage: Coverage, records: history.History, date: str, revision: st
     environment.filters["spaced"] = spaced
     style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
     program = (TEMPLATES / "page.js").read_text(encoding="utf-8")
-    environments = sorted({model.environment for model in coverage.models})
+    environments = coverage.environments()
     names = {model.label: model for model in coverage.models}
     return environment.get_template("page.html.j2").render(
         attention=[cell for cell in coverage.cells if cell.status in ATTENTION],
@@ -69,7 +69,7 @@ def render(coverage: Coverage, records: history.History, date: str, revision: st
         style_hash=_hash(style),
         tier_names=TIERS,
         tier_rows=[(name, summary, "") for name, summary in coverage.by_tier.items()],
-        trend=_trend(records.records, environments),
+        trend=_trend(records.records, environments[0]),
         undeclared=missing.folders(coverage),
         unexercised=missing.classes(coverage),
     )
@@ -117,8 +117,5 @@ def _backend_rows(coverage: Coverage) -> list[tuple[str, Summary, str]]:
     return rows
 
 
-def _trend(records: Sequence[history.Record], environments: Sequence[str]) -> charts.Trend | None:
-    """Returns the trend of this grid's environment; of several, none."""
-    if len(environments) != 1:
-        return None
-    return charts.trend(history.rows([record for record in records if record.environment == environments[0]]))
+def _trend(records: Sequence[history.Record], environment: str) -> charts.Trend | None:
+    return charts.trend(history.rows([record for record in records if record.environment == environment]))

@@ -53,7 +53,7 @@ def _small() -> Coverage:
 def _open(browser: Browser, folder: Path, coverage: Coverage) -> None:
     browser.errors.clear()
     path = folder / "coverage.html"
-    records = [history.record(coverage, date, "") for date in ("2026-11-20", "2026-11-24")]
+    records = [found for date in ("2026-11-20", "2026-11-24") for found in history.records_of(coverage, date, "")]
     path.write_text(page.render(coverage, history.History(tuple(records)), "2026-11-24"))
     browser.open(f"file://{path}")
 

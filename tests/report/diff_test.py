@@ -59,7 +59,7 @@ def _files(folder: Path) -> tuple[str, str]:
     for name, level in (("a.json", "forward"), ("b.json", "consistent")):
         coverage = assemble(contents([llama], [verdict(llama, level=level)]))
         (folder / name).write_text(coverage.to_json())
-        record = history.record(coverage, f"2026-11-2{3 if name == 'a.json' else 4}", name[0])
+        (record,) = history.records_of(coverage, f"2026-11-2{3 if name == 'a.json' else 4}", name[0])
         history.append(folder / "history.jsonl", record)
     return str(folder / "a.json"), str(folder / "b.json")
 

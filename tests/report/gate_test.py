@@ -38,7 +38,7 @@ def _judge(
 ) -> list[Offence]:
     """Judges a grid against `quotas`, and against itself where no history is given."""
     coverage = _coverage(models, found)
-    itself = history.History((history.record(coverage, "2026-11-23", "abc"),))
+    itself = history.History(history.records_of(coverage, "2026-11-23", "abc"))
     return gate.judge(coverage, quotas, stored or itself, drops or {}, TODAY)
 
 
@@ -105,7 +105,7 @@ def test_backend_that_runs_nothing_here_does_not() -> None:
 
 def test_model_that_vanished_from_the_environment_shuts_the_gate() -> None:
     coverage = assemble(dataclasses.replace(contents([LLAMA], [verdict(LLAMA)]), inventory={"bert": ("B",)}))
-    stored = history.History((history.record(coverage, "2026-11-23", ""),))
+    stored = history.History(history.records_of(coverage, "2026-11-23", ""))
     (offence,) = gate.judge(coverage, OPEN, stored, {}, TODAY)
     assert offence.what == "//models/decoder/llama:llama: its folder is not in the environment"
 
@@ -115,7 +115,8 @@ def _stored(level: str = "reference", **fields: Any) -> history.History:
 
 
 def _old(level: str) -> history.Record:
-    return history.record(_coverage([LLAMA], [verdict(LLAMA, level=level)]), "2026-11-23", "abc")
+    (record,) = history.records_of(_coverage([LLAMA], [verdict(LLAMA, level=level)]), "2026-11-23", "abc")
+    return record
 
 
 def test_drop_shuts_the_gate_until_its_reason_is_there() -> None:
@@ -131,6 +132,15 @@ def test_cell_that_is_gone_is_a_drop() -> None:
     (offence,) = _judge([gpt2], [verdict(gpt2)], stored=_stored())
     assert offence.what.startswith("llama cpu: gone, was passed reference")
     assert offence.look == "git log -- 'models/*/llama'"
+
+
+def test_each_environment_has_a_baseline_of_its_own() -> None:
+    old = declaration("old", environment="transformers-4.57")
+    both = [verdict(LLAMA), verdict(old)]
+    assert _judge([LLAMA, old], both) == []
+    assert _judge([LLAMA, old], both, stored=_stored("consistent")) == [], "a new environment beside the recorded one"
+    (offence,) = _judge([old], [verdict(old)], stored=_stored("consistent"))
+    assert "no record of transformers-4.57: it has transformers-5.23 alone" in offence.what, "in place of it"
 
 
 def test_backend_that_the_history_has_and_this_host_has_not_is_no_drop() -> None:
@@ -180,7 +190,7 @@ def _run(tmp_path: Path, found: Verdict) -> tuple[int, str]:
     (tmp_path / "drops.json").write_text("{}")
     (tmp_path / "history.jsonl").write_text(_old("consistent").to_line() + "\n")
     names = {"grid": "grid.json", "quotas": "quotas.json", "drops": "drops.json", "history": "history.jsonl"}
-    result = samples.run("gate", f"--root={tmp_path}", *(f"--{flag}={name}" for flag, name in names.items()))
+    result = samples.run("coverage_gate", f"--root={tmp_path}", *(f"--{flag}={name}" for flag, name in names.items()))
     return result.returncode, result.stdout + result.stderr
 
 

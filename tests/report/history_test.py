@@ -24,14 +24,15 @@ def _coverage(level: str = "consistent", environment: str = "transformers-5.23")
 
 
 def _record(date: str = "2026-11-23", revision: str = "abc", **fields: str) -> history.Record:
-    return history.record(_coverage(**fields), date, revision)
+    (record,) = history.records_of(_coverage(**fields), date, revision)
+    return record
 
 
 def test_record_has_what_ran_on_backends_that_count() -> None:
     record = _record(level="forward")
     assert record.cells == {"cpu": {"passed consistent": "gpt2", "passed forward": "llama"}}
     assert (record.declared, record.covered, record.folders, record.classes) == (2, 2, (2, 1), (3, 1))
-    assert history.states(record) == history.states_of(_coverage(level="forward"))
+    assert history.states(record) == history.states_of(_coverage(level="forward"), "transformers-5.23")
 
 
 def test_record_survives_its_line(tmp_path: Path) -> None:
@@ -86,10 +87,19 @@ def test_line_that_means_nothing_is_refused(changes: dict[str, object], reason: 
         history.parse(line, "line 7")
 
 
-def test_grid_of_two_environments_is_no_record() -> None:
-    models = [declaration(), declaration("gpt2", environment="transformers-4.57")]
-    with pytest.raises(InputError, match=r"the grid has transformers-4\.57, transformers-5\.23"):
-        history.record(assemble(contents(models, [verdict(models[0])])), "2026-11-23", "")
+def test_each_environment_of_a_grid_has_a_record_of_its_own() -> None:
+    models = [declaration(), declaration("old", environment="transformers-4.57")]
+    grid = dataclasses.replace(
+        contents(models, [verdict(models[0]), verdict(models[1], level="forward")]),
+        inventory={"llama": ("LlamaForCausalLM",)},
+        environment="transformers-5.23",
+    )
+    found = history.records_of(assemble(grid), "2026-11-23", "")
+    assert [(record.environment, record.declared, record.folders) for record in found] == [
+        ("transformers-5.23", 1, (1, 1)),
+        ("transformers-4.57", 1, (0, 0)),
+    ]
+    assert [record.cells["cpu"] for record in found] == [{"passed consistent": "llama"}, {"passed forward": "old"}]
 
 
 def test_chart_has_the_last_record_of_each_day() -> None:

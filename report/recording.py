@@ -1,0 +1,29 @@
+"""Adds a grid to the stored history; `report.append_history` is the program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from report import assemble, compare, grid, history
+
+
+def append(contents: grid.Contents, path: Path, date: str, commit: str) -> str:
+    """Adds the grid to the history at `path` and returns what to tell the user.
+
+    Raises:
+      strict.InputError: the parts of the grid do not fit, or the file cannot be used.
+    """
+    stored = history.read(path)
+    lines = [f"{path}: kept, not understood: {problem.reason}" for problem in stored.problems]
+    for new in history.records_of(assemble.assemble(contents), date, commit):
+        done = history.append(path, new)
+        lines.append(f"{path}: {done} {new.date} {new.environment} {new.revision or '(no revision)'}")
+        lines.append(f"{new.covered} of {new.declared} declared models covered")
+        last = stored.latest(new.environment)
+        if last:
+            found = compare.compare(history.states(last), history.states(new))
+            lines.append(
+                f"since {last.date} {last.revision}: {len(found.worse)} worse, {len(found.better)} better, "
+                f"{len(found.gone)} gone, {len(found.new)} new"
+            )
+    return "\n".join(lines)
