@@ -46,3 +46,17 @@ def test_a_class_that_compares_texts_with_sounds_writes_none() -> None:
     cell = _cell(model_class=Compares)
     assert audio._stream(cell) is None
     assert "compares" in (audio._no_decoder(cell) or "")
+
+
+def test_a_class_that_speaks_writes_after_its_words_and_one_that_decodes_spectrograms_does_not() -> None:
+    class Speaks:
+        def forward(self, input_ids: Any, past_key_values: Any = None) -> None: ...
+
+        @classmethod
+        def can_generate(cls) -> bool:
+            return True
+
+    for decodes in (False, True):
+        config = SimpleNamespace(is_encoder_decoder=decodes)
+        stream = audio._stream(_cell(model_class=Speaks, config=config, inputs={"input_ids": torch.zeros(1, 2)}))
+        assert (stream is None) == decodes
