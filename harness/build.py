@@ -347,8 +347,11 @@ def seed_torch(seed: int) -> None:
 def warm_up() -> None:
     """Fills what transformers computes once a process for the first model that is saved or loaded.
 
-    A worker does it before it forks; it takes a quarter of a CPU second that each cell would pay.
+    A worker does it before it forks; it takes a quarter of a CPU second that each cell would pay. transformers makes a
+    regular expression of every name of every parameter, which all classes of a folder share: Python keeps 512 of them,
+    fewer than a cell has, and would compile them again for each class.
     """
+    re._MAXCACHE = 100_000  # type: ignore[attr-defined]
     with contextlib.suppress(ModuleNotFoundError):  # transformers 4 renames no weights that way
         importlib.import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("")
 
@@ -426,15 +429,19 @@ def fill_weights(model: nn.Module, seed: int) -> None:
     computed = getattr(model, "_keys_to_ignore_on_save", None) or ()  # by the class: no checkpoint holds them
     done.update(id(parameter) for name, parameter in model.named_parameters() if name in computed)
     for prefix, module in model.named_modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            if parameter.is_floating_point() and parameter.numel() and id(parameter) not in done:
+        # `named_parameters` and `named_buffers` of each module would take longer than the numbers themselves.
+        for name, parameter in module._parameters.items():
+            if parameter is None or not parameter.is_floating_point() or not parameter.numel():
+                continue
+            if id(parameter) not in done:
                 done.add(id(parameter))
                 path = f"{prefix}.{name}" if prefix else name
                 parameter.copy_(_fresh_values(module, path, parameter, seed))
         if isinstance(module, nn.modules.batchnorm._NormBase):
             _perturb_statistics(module, prefix, seed)
-        for name, codes in module.named_buffers(recurse=False):
-            if name in ("embed", "embed_sum"):  # a quantiser's codebook: learned, but a buffer, and zero by default
+        for name, codes in module._buffers.items():
+            # A quantiser's codebook: learned, but a buffer, and zero by default.
+            if codes is not None and name in ("embed", "embed_sum"):
                 codes.copy_(_noise(f"{prefix}.embed", codes.shape, seed))
 
 
@@ -481,7 +488,8 @@ def _fresh_values(module: nn.Module, path: str, old: torch.Tensor, seed: int) ->
 
 def _near_default(old: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
     """Keeps special parameters meaningful (positive ones positive): default plus noise in proportion to it."""
-    if bool((old == 0).all()) or bool((old == 1).all()):
+    least, most = (float(value) for value in old.aminmax())
+    if least == most and least in (0, 1):
         return old + NOISE * noise
     return old * (1 + NOISE * noise.clamp(-3, 3))
 

@@ -111,9 +111,13 @@ class Cell:
 
     def heads(self) -> list[type[PreTrainedModel]]:
         """Returns the public concrete model classes of the folder, the main class first."""
+        return list(self._classes)
+
+    @cached_property
+    def _classes(self) -> tuple[type[PreTrainedModel], ...]:
         from harness.build import model_classes
 
-        return model_classes(self.spec)
+        return tuple(model_classes(self.spec))
 
     def config_for(self, cls: type[PreTrainedModel]) -> PreTrainedConfig:
         """Returns the configuration that a class of the folder takes: the cell's, a part of it, or one of its own.
@@ -151,6 +155,7 @@ class Cell:
         seed: int = 0,
         batch: int = 2,
         cls: type[PreTrainedModel] | None = None,
+        model: PreTrainedModel | None = None,
         labels: bool = False,
         padding: int = 0,
         **options: Any,
@@ -161,6 +166,7 @@ class Cell:
           seed: of the values; shapes do not depend on it.
           batch: rows.
           cls: by default the main class.
+          model: one of `cls`, to count placeholders with, where there is one already.
           labels: whether to give the labels that the class takes.
           padding: tokens of padding at the end of the last row.
           options: sizes and tensors as in a declaration's `inputs` (`sequence_length=32`).
@@ -171,12 +177,12 @@ class Cell:
 
         cls = cls or self.model_class
         if is_container(cls):
-            model = self.model if cls is self.model_class else self.fresh_model(cls=cls)
+            model = model or (self.model if cls is self.model_class else self.fresh_model(cls=cls))
             return {
                 f"{part}.{name}": tensor
                 for part, child in parts(model).items()
                 for name, tensor in self.make_inputs(
-                    seed=seed, batch=batch, cls=type(child), labels=labels, padding=padding, **options
+                    seed=seed, batch=batch, cls=type(child), model=child, labels=labels, padding=padding, **options
                 ).items()
             }
         declared = dict(self.spec.inputs)
@@ -188,7 +194,7 @@ class Cell:
             cls=cls,
             config=config,
             category=self.spec.category,
-            features=self._features(cls, batch),
+            features=self._features(cls, model, batch),
             options={**declared, **options},
             seed=seed,
             batch=batch,
@@ -204,15 +210,16 @@ class Cell:
             return {name: self._placed(item) for name, item in value.items()}
         return [self._placed(item) for item in value] if isinstance(value, list) else self.runtime.place(value)
 
-    def _features(self, cls: type[PreTrainedModel], batch: int) -> Features:
-        """Returns what counts placeholders by asking a model of `cls` for the features."""
+    def _features(self, cls: type[PreTrainedModel], model: PreTrainedModel | None, batch: int) -> Features:
+        """Returns what counts placeholders by asking `model`, or another of `cls`, for the features."""
         from harness.build import count_features
 
         def count(modality: str, made: dict[str, Tensor]) -> int:
-            if cls not in self._counting:
-                self._counting[cls] = self.model if cls is self.model_class else self.fresh_model(cls=cls)
+            counting = model or self._counting.get(cls)
+            if counting is None:
+                counting = self._counting[cls] = self.model if cls is self.model_class else self.fresh_model(cls=cls)
             placed = {name: self.runtime.place(tensor) for name, tensor in made.items()}
-            return count_features(self._counting[cls], modality, placed, batch)
+            return count_features(counting, modality, placed, batch)
 
         return count
 

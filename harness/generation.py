@@ -21,7 +21,7 @@ from harness.build import seed_torch
 from harness.compare import assert_close, assert_moved
 from harness.inputs.configs import placeholder
 from harness.inputs.configs import vocabulary as inputs_vocabulary
-from harness.inputs.request import IGNORED
+from harness.inputs.request import IGNORED, source_of
 from harness.inputs.sound import AMONG_WORDS
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _forwards_keywords(cls: type[PreTrainedModel]) -> bool:
 
 def _sets(cls: type[PreTrainedModel], name: str) -> bool:
     """Whether `forward` hands a constant on as `name`, which a caller must then not give as well."""
-    return re.search(rf"\b{name}=(True|False|None)\b", inspect.getsource(cls.forward)) is not None
+    return re.search(rf"\b{name}=(True|False|None)\b", source_of(cls.forward)) is not None
 
 
 def takes(cell: Cell, name: str) -> bool:

@@ -439,14 +439,14 @@ def _moves(cell: Cell, model: PreTrainedModel, places: noise.Places, still: dict
 
 
 @check(level="consistent", core=True)
-def test_a_few_steps_lower_the_loss(cell: Cell, twin: PreTrainedModel) -> None:
+def test_a_few_steps_lower_the_loss(cell: Cell, outputs: dict[str, Tensor], twin: PreTrainedModel) -> None:
     """Finds a model that cannot be trained: a loss cut off from the weights, or NaN after a step."""
     model = twin.train()  # no check behind this one uses it
     inputs = cell.make_inputs(labels=True)
     start = [weight.detach().clone() for weight in model.parameters()]
     tried: list[str] = []
     for size in _STEP_SIZES:
-        losses = _train(cell, model, inputs, size)
+        losses = _train(cell, model, inputs, outputs, size)
         if losses[-1] < losses[0]:
             return
         tried.append(f"steps of {size:g}: {', '.join(f'{value:.6g}' for value in losses)}")
@@ -456,16 +456,22 @@ def test_a_few_steps_lower_the_loss(cell: Cell, twin: PreTrainedModel) -> None:
     raise AssertionError(f"loss does not fall in {_STEPS} steps on one batch\n" + "\n".join(tried))
 
 
-def _unit_target(cell: Cell) -> Tensor:
+def _unit_target(cell: Cell, outputs: dict[str, Tensor]) -> Tensor:
     """Returns zero, or a fixed direction for outputs of unit length, which cannot come nearer to zero."""
-    primary = cell.primary(cell.forward()).float()
+    primary = cell.primary(outputs).float()
     if not torch.allclose(primary.norm(dim=-1), torch.ones(()).to(primary)):
         return torch.zeros(()).to(primary)
     return torch.nn.functional.one_hot(torch.tensor(0), primary.shape[-1]).to(primary)
 
 
-def _train(cell: Cell, model: PreTrainedModel, inputs: dict[str, Tensor], size: float) -> list[float]:
-    """Moves every weight `_STEPS` times against the sign of its gradient; returns the losses, the first before it."""
+def _train(
+    cell: Cell, model: PreTrainedModel, inputs: dict[str, Tensor], before: dict[str, Tensor], size: float
+) -> list[float]:
+    """Moves every weight `_STEPS` times against the sign of its gradient; returns the losses, the first before it.
+
+    Args:
+      before: the outputs of the model in evaluation, which say what a class without a loss of its own can learn.
+    """
     weights = [tensor for tensor in model.parameters() if tensor.requires_grad]
     losses: list[float] = []
     for step in range(_STEPS + 1):
@@ -474,8 +480,8 @@ def _train(cell: Cell, model: PreTrainedModel, inputs: dict[str, Tensor], size: 
         loss = getattr(outputs, "loss", None)
         if _no_loss(cell, cell.model_class) is None:
             loss = loss_of(cell, outputs)
-        elif not isinstance(loss, Tensor):  # a class without a loss of its own learns to give zeros
-            loss = (cell.primary(outputs).float() - _unit_target(cell)).square().mean()
+        elif not isinstance(loss, Tensor):  # a class without a loss of its own
+            loss = (cell.primary(outputs).float() - _unit_target(cell, before)).square().mean()
         assert bool(torch.isfinite(loss).all()), f"loss is {float(loss.sum())} after {step} steps of training"
         losses.append(float(loss.sum()))
         if step < _STEPS:
@@ -643,7 +649,7 @@ def _exercise_head(cell: Cell, cls: type[PreTrainedModel]) -> None:
     """Asserts that one class builds, runs, gives a loss where it takes labels, and survives saving."""
     model = cell.fresh_model(cls=cls)
     trains = _no_loss(cell, cls) is None
-    inputs = cell.make_inputs(cls=cls, labels=trains)
+    inputs = cell.make_inputs(cls=cls, model=model, labels=trains)
     if trains:  # one call with labels shows the loss and the outputs
         seed_torch(0)
         found = model(**inputs)
@@ -693,7 +699,7 @@ def test_every_input_moves_the_output(cell: Cell, outputs: dict[str, Tensor]) ->
 def test_outputs_are_alive(cell: Cell, outputs: dict[str, Tensor]) -> None:
     """Finds an output that is constant: the same for different rows, or at all places."""
     if _one_row_only(cell) is None:
-        primary = cell.primary(cell.forward())
+        primary = cell.primary(outputs)
         half = primary.shape[0] // 2
         if half and primary.dim() > 1:
             share = effect(primary[half : 2 * half], primary[:half])

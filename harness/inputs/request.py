@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
+import linecache
 import re
 from collections.abc import Callable, Mapping
+from types import CodeType
 from typing import Any
 
 import torch
@@ -134,12 +137,28 @@ def default_of(cls: type[Any], name: str) -> Any:
     return inspect.signature(cls.forward).parameters[name].default
 
 
+@functools.cache
+def source_of(function: Callable[..., Any]) -> str:
+    """Returns the source of a function, its decorators included.
+
+    `inspect.getsource` reads token by token to find the end, which the compiled code knows.
+    """
+    code = inspect.unwrap(function).__code__
+    return "".join(linecache.getlines(code.co_filename)[code.co_firstlineno - 1 : _last_line(code)])
+
+
+def _last_line(code: CodeType) -> int:
+    """Returns the number of the last line of a function, of those inside it too."""
+    inside = [_last_line(part) for part in code.co_consts if isinstance(part, CodeType)]
+    return max(inside + [line for _, line, _, _ in code.co_positions() if line is not None])
+
+
 def takes_labels(cls: type[Any], name: str = "labels") -> bool:
     """Returns whether the class's `forward` makes a loss of the argument: some take it only to refuse training."""
     refusals = r"not support training|not trainable|Training [^)]*is not supported"
     return name in parameters(cls) and not re.search(
         rf"raise (NotImplementedError\([^)]*[Tt]raining|ValueError\([^)]*({refusals}))",
-        inspect.getsource(cls.forward),
+        source_of(cls.forward),
     )
 
 

@@ -120,6 +120,20 @@ def test_a_container_runs_through_its_parts(cell: cells.Cell) -> None:
     assert list(outputs) == ["first.logits", "second.logits"]
 
 
+def test_a_model_that_is_there_counts_its_own_placeholders(cell: cells.Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[PreTrainedModel] = []
+
+    def count(model: PreTrainedModel, *_: Any) -> int:
+        asked.append(model)
+        return 1
+
+    monkeypatch.setattr(build, "count_features", count)
+    head = cell.fresh_model(cls=made_up.MadeUpClassifier)
+    cell._features(made_up.MadeUpClassifier, head, 2)("image", {})
+    cell._features(made_up.MadeUpForCausalLM, None, 2)("image", {})
+    assert asked == [head, cell.model]
+
+
 def test_a_class_with_a_forward_is_no_container() -> None:
     assert not build.is_container(made_up.MadeUpForCausalLM)
     assert issubclass(made_up.MadeUpForCausalLM, PreTrainedModel)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from typing import Any
 
@@ -13,7 +14,7 @@ from harness.inputs import make as make_inputs
 from harness.inputs import request
 from harness.inputs.configs import special_tokens
 from harness.inputs.labels import judges_tokens
-from harness.inputs.request import CHOICES, SEQUENCE, Request, takes_labels
+from harness.inputs.request import CHOICES, SEQUENCE, Request, source_of, takes_labels
 from harness.inputs.text import boxes
 from harness.spec import SpecError
 from tests.harness.made_up import PairConfig, TextConfig, TowerConfig
@@ -314,6 +315,20 @@ def test_segmenters_learn_a_mask_for_each_class() -> None:
     made = make(MadeUpForUniversalSegmentation, shrink.shrink(TowerConfig()), labels=True)
     for masks, classes in zip(made["mask_labels"], made["class_labels"], strict=True):
         assert masks.shape == (len(classes), *made["pixel_values"].shape[-2:])
+
+
+def test_the_source_of_a_function_goes_to_its_last_line() -> None:
+    def outer(value: int) -> Any:
+        def inner() -> str:
+            return (
+                f"{value}"
+                "last"
+            )  # fmt: skip
+
+        return inner
+
+    for function in (outer, make_inputs, judges_tokens, Words.can_generate):
+        assert source_of(function) == inspect.getsource(function)
 
 
 def test_a_class_that_refuses_training_gets_no_labels() -> None:
