@@ -24,6 +24,8 @@ def offer(folders: Collection[str]) -> None:
     kept = {*folders, "auto"}
     root = Path(models.__path__[0])
     for module, prefix in ((importlib.import_module("transformers"), "models."), (models, "")):
+        if "_class_to_module" not in vars(module):
+            continue  # a cell has no models/__init__.py: there the package is one of folders alone
         _forget(module, prefix, kept)
         for folder in sorted(kept):
             if (root / folder).is_dir():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -52,3 +54,11 @@ def test_a_name_whose_package_is_missing_says_which(top: Any) -> None:
     names.offer(["qwen2_vl"])
     with pytest.raises(ImportError, match=r"(?i)torchvision"):
         top.Qwen2VLVideoProcessor()
+
+
+def test_a_worker_without_the_list_of_all_folders_offers_the_same(top: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = ModuleType("transformers.models")
+    plain.__path__ = list(top.models.__path__)
+    monkeypatch.setitem(sys.modules, "transformers.models", plain)
+    names.offer(["t5"])
+    assert top.T5Config.model_type == "t5"
