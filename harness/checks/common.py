@@ -420,9 +420,11 @@ def test_training_drops_what_the_config_says(cell: Cell, outputs: dict[str, Tens
 
 
 def _in_training(cell: Cell, model: PreTrainedModel, inputs: dict[str, Tensor]) -> Tensor:
-    """Returns the main output in training, with all that a class drops."""
+    """Returns the main output in training, with all that a class drops; its loss where it gives that alone (XLNet)."""
     with noise.training(model, noise.probabilities(model)):
-        return cell.primary(cell.forward(model=model, inputs=copy.deepcopy(inputs)))  # Whisper masks what it is given
+        outputs = cell.forward(model=model, inputs=copy.deepcopy(inputs))  # Whisper masks what it is given
+    tensors = cell.tensors(outputs)
+    return tensors["loss"] if tensors.keys() == {"loss"} else cell.primary(outputs)
 
 
 def _moves(cell: Cell, model: PreTrainedModel, places: noise.Places, still: dict[str, Tensor]) -> bool:

@@ -594,7 +594,7 @@ def test_only_the_indexer_of_sparse_attention_may_get_no_gradient() -> None:
 
 
 def test_a_bare_model_whose_output_has_no_loss_owes_none() -> None:
-    from transformers import BertForMaskedLM, BertModel
+    from transformers.models.bert.modeling_bert import BertForMaskedLM, BertModel
 
     assert documents_loss(BertForMaskedLM)
     assert not documents_loss(BertModel)

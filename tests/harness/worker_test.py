@@ -465,6 +465,7 @@ def _workspace(folder: Path, cell_py: str) -> Path:
     harness = folder / "harness"
     (harness / "checks").mkdir(parents=True)
     for name in (
+        "folders",
         "judge",
         "messages",
         "preload",
