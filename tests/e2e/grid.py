@@ -78,6 +78,7 @@ class Workspace:
             target = self.source / relative
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path.resolve(), target)
+        assert not (self.source / ".git").exists(), "a copy that shares the repository would commit to it"
 
     def repository(self, name: str) -> Path:
         """Returns the outer Bazel's folder of the repository `name`."""
