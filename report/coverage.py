@@ -25,6 +25,7 @@ from report import (
     links,
     markdown,
     page,
+    recording,
     revision,
     strict,
     terminal,
@@ -45,6 +46,7 @@ _JSON = flags.DEFINE_string("json", None, "Write coverage.json to this file.")
 _MARKDOWN = flags.DEFINE_string("markdown", None, "Write the report as Markdown to this file.")
 _HTML = flags.DEFINE_string("html", None, "Write the page with the whole grid to this file.")
 _SVG = flags.DEFINE_string("svg", None, "Write a picture of the table, 80 columns wide, to this SVG file.")
+_RECORD = flags.DEFINE_bool("record", False, f"Add the build to the history of the checkout, {recording.FILE}.")
 _BRIEF = flags.DEFINE_bool("brief", False, "Counts instead of lists: of expected failures, and of models.")
 _QUIET = flags.DEFINE_bool("quiet", False, "Write files only, print no table.")
 
@@ -62,11 +64,14 @@ def main(argv: Sequence[str]) -> int:
         _write(coverage, stored, today.isoformat())
         if _SVG.value:
             files.write(_SVG.value, terminal.picture(view, "bazel run //:coverage"))
+        recorded = _record(coverage, today) if _RECORD.value else ""
     except strict.InputError as error:
         print(f"coverage: {terminal.safe(str(error))}", file=sys.stderr)
         return 2
     if not _QUIET.value:
         terminal.show(view)
+    for line in recorded.splitlines():
+        print(terminal.safe(line))
     for problem in stored.problems:
         print(f"coverage: history, not shown: {terminal.safe(problem.reason)}", file=sys.stderr)
     return 0
@@ -79,6 +84,18 @@ def _read() -> tuple[Coverage, history.History]:
     else:
         coverage = assemble.assemble(grid.load(locate(_GRID.value or ""), locate))
     return coverage, history.read(locate(_HISTORY.value)) if _HISTORY.value else history.History()
+
+
+def _record(coverage: Coverage, today: datetime.date) -> str:
+    """Adds the build to the history and returns what to tell the user."""
+    workspace = revision.workspace()
+    if workspace is None:
+        raise strict.InputError("no checkout to write the record to; use `bazel run //:coverage -- --record`")
+    if _FROM.value:
+        raise strict.InputError(
+            "a stored report says neither when nor of which commit it is; record a build: no --from"
+        )
+    return recording.append(coverage, workspace / recording.FILE, today.isoformat(), revision.current(workspace))
 
 
 def _write(coverage: Coverage, stored: history.History, today: str) -> None:

@@ -1,8 +1,5 @@
 """`bazel run //:declared`: what is declared, from the build graph alone: nothing is built and no model runs.
 
-The input is the output of a genquery with `--output=streamed_jsonproto`: one JSON object a line for each target of
-the rule `hf_model_declaration`, with defaults filled in.
-
 Exit codes: 0 the table was made; 1 the command line is wrong; 2 the input cannot be used, and the message says why.
 """
 
@@ -11,82 +8,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 from absl import app, flags
 from rich.console import RenderableType
 
-from report import files, strict, terminal
+from report import files, graph, strict, terminal
 from report.declaration import CATEGORIES, TIERS
+from report.graph import Declared
 
-VERSION = 1
-
-RULE = "hf_model_declaration"
+VERSION = 2
 
 _QUERY = flags.DEFINE_string("query", None, "The genquery's output.", required=True)
 _ROOT = flags.DEFINE_string("root", None, "Folder that --query is relative to. Without it, it is a runfiles path.")
 _JSON = flags.DEFINE_string("json", None, "Write declared.json to this file.")
-
-
-@dataclasses.dataclass(frozen=True)
-class Declared:
-    """One model as the BUILD file declares it; the names are the rule's attributes.
-
-    Attributes:
-      location: `models/decoder/llama/BUILD:3:9`.
-    """
-
-    label: str
-    name: str
-    category: str
-    tier: str
-    task: str
-    model_type: str
-    main_class: str
-    environment: str
-    location: str
-
-
-def parse(text: str) -> list[Declared]:
-    """Returns the declarations that the genquery's output `text` holds, by category, tier, name.
-
-    Raises:
-      strict.InputError: a line is not what genquery writes, or nothing is declared.
-    """
-    found = [_declared(rule, number) for number, rule in _rules(text)]
-    if not found:
-        raise strict.InputError("no model is declared; declare one as docs/add-a-model.md shows")
-    return sorted(found, key=lambda item: (_rank(CATEGORIES, item.category), _rank(TIERS, item.tier), item.name))
-
-
-def _rank(vocabulary: Sequence[str], word: str) -> tuple[int, str]:
-    """Returns what sorts `word` by `vocabulary`; genquery runs no rule, so a word outside it comes last."""
-    return (vocabulary.index(word) if word in vocabulary else len(vocabulary), word)
-
-
-def _rules(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            target = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise strict.InputError(f"line {number}: not JSON ({error}); use --output=streamed_jsonproto") from None
-        rule = target.get("rule") if isinstance(target, dict) else None
-        if isinstance(rule, dict) and rule.get("ruleClass") == RULE:
-            yield number, rule
-
-
-def _declared(rule: dict[str, Any], number: int) -> Declared:
-    try:
-        strings = {item["name"]: item.get("stringValue", "") for item in rule["attribute"]}
-        names = [field.name for field in dataclasses.fields(Declared)]
-        values = {name: strings[name] for name in names if name not in ("label", "location")}
-        return Declared(label=rule["name"], location=rule.get("location", ""), **values)
-    except (KeyError, TypeError) as error:
-        raise strict.InputError(f"line {number}: a rule without {error}; use --output=streamed_jsonproto") from None
 
 
 def to_json(models: Sequence[Declared]) -> str:
@@ -124,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}; a file to write is --json=FILE")
     try:
-        models = parse(_text(files.locator(_ROOT.value)(_QUERY.value)))
+        models = graph.read(files.locator(_ROOT.value)(_QUERY.value))
         if _JSON.value:
             files.write(_JSON.value, to_json(models))
     except strict.InputError as error:
@@ -132,13 +67,6 @@ def main(argv: Sequence[str]) -> int:
         return 2
     terminal.show(view(models))
     return 0
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise strict.InputError(f"{path}: cannot be read ({error}); build it again") from None
 
 
 if __name__ == "__main__":

@@ -113,7 +113,9 @@ def _dropped(coverage: Coverage, stored: history.History, drops: Mapping[str, st
             others = {record.environment for record in stored.records}
             if not others or others - set(coverage.environments()):  # else it is new beside those that are recorded
                 held = f"it has {', '.join(sorted(others))} alone" if others else "it is empty"
-                yield Offence(f"the stored history has no record of {environment}: {held}", "./bazelw run //:history")
+                yield Offence(
+                    f"the stored history has no record of {environment}: {held}", "./bazelw run //:toolkit -- record"
+                )
             continue
         for change in _worse(baseline, history.states_of(coverage, environment)):
             key = f"{change.name} {change.backend}"

@@ -124,14 +124,23 @@ def read_texts(path: Path, what: str) -> dict[str, str]:
 
 
 def read_inventory(path: Path) -> dict[str, tuple[str, ...]]:
-    """Returns the classes of each folder; of the inventory's other fields reports need none."""
+    """Returns the public model classes of each folder of the inventory."""
+    return _of_folders(path, "classes")
+
+
+def read_model_types(path: Path) -> dict[str, str]:
+    """Returns the folder of each model type of the inventory."""
+    return {name: folder for folder, names in _of_folders(path, "model_types").items() for name in names}
+
+
+def _of_folders(path: Path, field: str) -> dict[str, tuple[str, ...]]:
     value: Any = strict.read(path, "inventory")
     if not isinstance(value, dict):
         raise strict.InputError(f"{path}: inventory: expected an object, found {type(value).__name__}")
     folders: dict[str, tuple[str, ...]] = {}
     for folder, entry in value.items():
-        classes = entry.get("classes") if isinstance(entry, dict) else None
-        if not isinstance(classes, list) or not all(isinstance(item, str) for item in classes):
-            raise strict.InputError(f"{path}: inventory: folder {folder!r} has no list of classes; fetch it again")
-        folders[folder] = tuple(classes)
+        names = entry.get(field) if isinstance(entry, dict) else None
+        if not isinstance(names, list) or not all(isinstance(item, str) for item in names):
+            raise strict.InputError(f"{path}: inventory: folder {folder!r} has no list of {field}; fetch it again")
+        folders[folder] = tuple(names)
     return folders

@@ -3,7 +3,7 @@
 Version 1 of a line is one JSON object: `version` and the fields of `Record`. Lines that this version cannot read,
 damaged or newer ones, are reported and kept as they are: `append` never drops what it does not understand.
 
-Not to be confused with `bazel run //:record`, which keeps the reference values of one model.
+`bazel run //:toolkit -- record` adds a line. `bazel run //:record` is another thing: the reference values of one model.
 """
 
 from __future__ import annotations

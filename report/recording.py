@@ -1,21 +1,25 @@
-"""Adds a grid to the stored history; `report.append_history` is the program."""
+"""Adds a grid to the stored history: `bazel run //:coverage -- --record`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from report import assemble, compare, grid, history
+from report import compare, history
+from report.coverage_format import Coverage
+
+FILE = "models/history.jsonl"
+"""The history, in the workspace."""
 
 
-def append(contents: grid.Contents, path: Path, date: str, commit: str) -> str:
+def append(coverage: Coverage, path: Path, date: str, commit: str) -> str:
     """Adds the grid to the history at `path` and returns what to tell the user.
 
     Raises:
-      strict.InputError: the parts of the grid do not fit, or the file cannot be used.
+      strict.InputError: the file cannot be used.
     """
     stored = history.read(path)
     lines = [f"{path}: kept, not understood: {problem.reason}" for problem in stored.problems]
-    for new in history.records_of(assemble.assemble(contents), date, commit):
+    for new in history.records_of(coverage, date, commit):
         done = history.append(path, new)
         lines.append(f"{path}: {done} {new.date} {new.environment} {new.revision or '(no revision)'}")
         lines.append(f"{new.covered} of {new.declared} declared models covered")

@@ -32,7 +32,7 @@ def files_history(name: str) -> history.History:
     """Returns the history in the user's file `name`, which must be there."""
     path = files.for_user(name)
     if not path.is_file():
-        raise strict.InputError(f"{path}: no such history; `bazel run //:history` makes one")
+        raise strict.InputError(f"{path}: no such history; `bazel run //:toolkit -- record` makes one")
     return history.read(path)
 
 

@@ -7,25 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from report.declared import Declared
+from report.graph import Declared
 from tests.report import samples
-
-ATTRIBUTES = {
-    "tier": "high",
-    "task": "text-generation",
-    "model_type": "llama",
-    "main_class": "LlamaForCausalLM",
-    "environment": "transformers-5.23",
-}
-
-
-def _line(name: str, category: str = "decoder", rule: str = "hf_model_declaration", **changes: str) -> str:
-    """Returns a line as `--output=streamed_jsonproto` has it."""
-    values = {"name": name, "category": category, **ATTRIBUTES, **changes}
-    attributes = [{"name": key, "type": "STRING", "stringValue": value} for key, value in values.items()]
-    attributes += [{"name": "visibility", "type": "STRING_LIST"}, {"name": "cpu_seconds", "type": "INTEGER"}]
-    target = {"name": f"//models/{category}/{name}:{name}", "ruleClass": rule, "location": "models/BUILD:3:9"}
-    return json.dumps({"type": "RULE", "rule": {**target, "attribute": attributes}})
 
 
 def _run(tmp_path: Path, *lines: str) -> tuple[int, str, str]:
@@ -36,32 +19,39 @@ def _run(tmp_path: Path, *lines: str) -> tuple[int, str, str]:
 
 def test_models_are_shown_by_category_and_tier(tmp_path: Path) -> None:
     source = json.dumps({"type": "SOURCE_FILE", "sourceFile": {"name": "//rules:defs.bzl"}})
-    lines = (_line("zamba"), source, _line("x", rule="filegroup"), _line("bert", "encoder", tier="critical"))
+    lines = (
+        samples.query_line("zamba"),
+        source,
+        samples.query_line("x", rule="filegroup"),
+        samples.query_line("bert", "encoder", tier="critical"),
+    )
     code, shown, errors = _run(tmp_path, *lines)
     assert (code, errors) == (0, "")
     assert shown.startswith("2 models declared (transformers-5.23); nothing was run\n")
     assert shown.index("encoder/bert") < shown.index("decoder/zamba")
     assert "audio" in shown, "an empty category is shown"
     data = json.loads((tmp_path / "declared.json").read_text())
-    assert data["version"] == 1
+    assert data["version"] == 2
     assert Declared(**data["models"][0]).name == "bert"
 
 
 def test_attribute_outside_the_vocabulary_is_shown_not_lost(tmp_path: Path) -> None:
-    code, shown, _ = _run(tmp_path, _line("mystery", category="robotics", tier="urgent"))
+    code, shown, _ = _run(tmp_path, samples.query_line("mystery", category="robotics", tier="urgent"))
     assert code == 0
     assert "robotics/mystery" in shown
 
 
 def test_table_fits_80_columns(tmp_path: Path) -> None:
     long = "AVeryLongModelNameForConditionalGenerationWithTimestamps"
-    _, shown, _ = _run(tmp_path, _line("a_model_with_quite_a_long_name", "encoder_decoder", main_class=long))
+    _, shown, _ = _run(
+        tmp_path, samples.query_line("a_model_with_quite_a_long_name", "encoder_decoder", main_class=long)
+    )
     assert max(len(line) for line in shown.splitlines()) <= 80
     assert "…" not in shown
 
 
 def test_hostile_attribute_stays_text(tmp_path: Path) -> None:
-    _, shown, _ = _run(tmp_path, _line("llama", main_class="[red]X\x1b[2J"))
+    _, shown, _ = _run(tmp_path, samples.query_line("llama", main_class="[red]X\x1b[2J"))
     assert "\x1b" not in shown and "[red]X" in shown
 
 
@@ -80,7 +70,7 @@ def test_other_input_exits_2(tmp_path: Path, line: str, message: str) -> None:
 
 
 def test_missing_attribute_is_named(tmp_path: Path) -> None:
-    target = json.loads(_line("llama"))
+    target = json.loads(samples.query_line("llama"))
     target["rule"]["attribute"] = [item for item in target["rule"]["attribute"] if item["name"] != "tier"]
     code, _, errors = _run(tmp_path, json.dumps(target))
     assert code == 2 and "a rule without 'tier'" in errors

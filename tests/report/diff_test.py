@@ -66,7 +66,7 @@ def _files(folder: Path) -> tuple[str, str]:
 
 def test_program_compares_two_reports(tmp_path: Path) -> None:
     before, after = _files(tmp_path)
-    result = samples.run("diff", before, after, f"--markdown={tmp_path}/diff.md")
+    result = samples.toolkit(tmp_path, "diff", before, after, f"--markdown={tmp_path}/diff.md")
     assert (result.returncode, result.stderr) == (0, "")
     assert "| `llama` | `cpu` | ● passed, forward | ● passed, consistent |" in result.stdout
     assert (tmp_path / "diff.md").read_text() == result.stdout
@@ -75,16 +75,19 @@ def test_program_compares_two_reports(tmp_path: Path) -> None:
 @pytest.mark.parametrize("which", ["@2026-11-23", "@a"])
 def test_program_compares_a_report_with_the_history(tmp_path: Path, which: str) -> None:
     _, after = _files(tmp_path)
-    result = samples.run("diff", f"{tmp_path}/history.jsonl{which}", after)
+    result = samples.toolkit(tmp_path, "diff", f"{tmp_path}/history.jsonl{which}", after)
     assert "1 better" in result.stdout
-    assert "0 better, 0 gone, 0 new, 1 as before" in samples.run("diff", f"{tmp_path}/history.jsonl", after).stdout
+    assert (
+        "0 better, 0 gone, 0 new, 1 as before"
+        in samples.toolkit(tmp_path, "diff", f"{tmp_path}/history.jsonl", after).stdout
+    )
 
 
 def test_unreadable_line_of_the_history_is_said(tmp_path: Path) -> None:
     _, after = _files(tmp_path)
     with (tmp_path / "history.jsonl").open("a") as file:
         file.write('{"version": 9}\n')
-    assert "not read: line 3: version 9" in samples.run("diff", f"{tmp_path}/history.jsonl", after).stderr
+    assert "not read: line 3: version 9" in samples.toolkit(tmp_path, "diff", f"{tmp_path}/history.jsonl", after).stderr
 
 
 @pytest.mark.parametrize(
@@ -104,11 +107,11 @@ def test_input_that_cannot_be_used_exits_2(tmp_path: Path, name: str, message: s
     (tmp_path / "newer.json").write_text('{"version": 99}')
     other = declaration(environment="transformers-4.57")
     (tmp_path / "other.json").write_text(assemble(contents([other], [verdict(other)])).to_json())
-    result = samples.run("diff", f"{tmp_path}/{name}", after)
+    result = samples.toolkit(tmp_path, "diff", f"{tmp_path}/{name}", after)
     assert (result.returncode, result.stdout) == (2, "")
     assert message in result.stderr and "Traceback" not in result.stderr
 
 
 def test_one_argument_exits_1(tmp_path: Path) -> None:
-    result = samples.run("diff", "a.json")
+    result = samples.toolkit(tmp_path, "diff", "a.json")
     assert result.returncode == 1 and "diff A.json B.json" in result.stdout + result.stderr

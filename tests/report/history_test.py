@@ -113,7 +113,7 @@ def test_chart_has_the_last_record_of_each_day() -> None:
 def test_program_adds_to_the_workspace_and_says_what_changed(tmp_path: Path) -> None:
     llama = declaration()
     samples.write_grid(tmp_path, contents([llama], [verdict(llama, level="forward")]))
-    arguments = ("append_history", f"--root={tmp_path}", "--grid=grid.json")
+    arguments = ("coverage", f"--root={tmp_path}", "--grid=grid.json", "--record", "--quiet")
     first = samples.run(*arguments, BUILD_WORKSPACE_DIRECTORY=str(tmp_path))
     assert (first.returncode, first.stderr) == (0, "")
     samples.write_grid(tmp_path, contents([llama], [verdict(llama)]))
@@ -124,5 +124,13 @@ def test_program_adds_to_the_workspace_and_says_what_changed(tmp_path: Path) -> 
 
 def test_program_without_a_workspace_exits_2(tmp_path: Path) -> None:
     samples.write_grid(tmp_path, contents([declaration()], [verdict(declaration())]))
-    result = samples.run("append_history", f"--root={tmp_path}", "--grid=grid.json", BUILD_WORKSPACE_DIRECTORY="")
-    assert result.returncode == 2 and "give --history=FILE" in result.stderr
+    result = samples.run("coverage", f"--root={tmp_path}", "--grid=grid.json", "--record", BUILD_WORKSPACE_DIRECTORY="")
+    assert result.returncode == 2 and "no checkout to write the record to" in result.stderr
+
+
+def test_a_stored_report_is_not_recorded_as_that_of_today(tmp_path: Path) -> None:
+    (tmp_path / "coverage.json").write_text(_coverage().to_json())
+    arguments = (f"--from={tmp_path}/coverage.json", "--record")
+    result = samples.run("coverage", *arguments, BUILD_WORKSPACE_DIRECTORY=str(tmp_path))
+    assert result.returncode == 2 and "no --from" in result.stderr
+    assert not (tmp_path / "models").exists()

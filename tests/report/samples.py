@@ -158,3 +158,51 @@ def run(program: str, *arguments: str, **environ: str) -> subprocess.CompletedPr
         text=True,
         check=False,
     )
+
+
+_ATTRIBUTES = {
+    "tier": "high",
+    "task": "text-generation",
+    "model_type": "llama",
+    "main_class": "LlamaForCausalLM",
+    "environment": "transformers-5.23",
+    "folder": "",
+    "unavailable": "",
+}
+
+
+def query_line(name: str, category: str = "decoder", rule: str = "hf_model_declaration", **changes: str) -> str:
+    """Returns a line of a genquery with `--output=streamed_jsonproto`."""
+    values = {"name": name, "category": category, **_ATTRIBUTES, **changes}
+    attributes = [{"name": key, "type": "STRING", "stringValue": value} for key, value in values.items()]
+    attributes += [{"name": "visibility", "type": "STRING_LIST"}, {"name": "cpu_seconds", "type": "INTEGER"}]
+    target = {"name": f"//models/{category}/{name}:{name}", "ruleClass": rule, "location": "models/BUILD:3:9"}
+    return json.dumps({"type": "RULE", "rule": {**target, "attribute": attributes}})
+
+
+def toolkit(folder: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Runs the toolkit in a checkout where llama is declared, of an environment that has mamba and t5 too."""
+    names = ("llama", "mamba", "t5")
+    inventory = {name: {"classes": [f"{name.title()}Model"], "model_types": [name]} for name in names}
+    weights = {"usage": 3, "distinct": 2, "demand": 3, "resources": 1, "complexity": 1}
+    ratings = {"t5": dict.fromkeys(weights, 4)}
+    tables = {
+        "inventory": inventory,
+        "quotas": {tier: {"forward": 1.0} for tier in TIERS},
+        "ranking": {"version": 1, "source": "made up", "weights": weights, "ratings": ratings},
+        "undeclared": {"mamba": "its scan has no kernel here"},
+    }
+    for name, value in tables.items():
+        (folder / f"{name}.json").write_text(json.dumps(value))
+    (folder / "query").write_text(query_line("llama") + "\n")
+    return run(
+        "toolkit",
+        f"--root={folder}",
+        "--backends=cpu,mock",
+        "--environment=transformers-5.23",
+        "--history=history.jsonl",
+        "--query=query",
+        *(f"--{name}={name}.json" for name in tables),
+        *words,
+        **{"BUILD_WORKSPACE_DIRECTORY": str(folder), **environ},
+    )
