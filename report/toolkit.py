@@ -29,7 +29,7 @@ _ROOT = flags.DEFINE_string("root", None, "Folder that the paths are relative to
 _UNDECLARED = flags.DEFINE_string("undeclared", None, "Why some folders have no declaration.", required=True)
 
 _BACKEND = flags.DEFINE_string("backend", "cpu", "The backend of the cells that are meant.")
-_MARKDOWN = flags.DEFINE_string("markdown", None, "diff, roadmap: write it to this file too.")
+_MARKDOWN = flags.DEFINE_string("markdown", None, "coverage, diff, roadmap: write it to this file too.")
 _SINCE = flags.DEFINE_string("since", None, "affected, why: the revision to compare the checkout with.")
 
 EXIT_CODES = """\
@@ -99,10 +99,19 @@ def find_cell(models: Sequence[Declared], name: str, backend: str, backends: Seq
         raise InputError(f"no model {wanted!r} is declared; {hint}")
     if model.unavailable:
         raise InputError(f"{model.label}: no cell can run it: {model.unavailable}")
-    chosen = named or backend
-    if chosen not in backends:
-        raise InputError(f"there is no backend {chosen!r}; {_near(chosen, backends, 'known: ' + ', '.join(backends))}")
-    return model, f"{model.label.rpartition(':')[0]}:{chosen}"
+    return model, f"{model.label.rpartition(':')[0]}:{_known(named or backend, backends)}"
+
+
+def _known(backend: str, backends: Sequence[str]) -> str:
+    if backend not in backends:
+        raise InputError(
+            f"there is no backend {backend!r}; {_near(backend, backends, 'known: ' + ', '.join(backends))}"
+        )
+    return backend
+
+
+def _backend() -> str:
+    return _known(_BACKEND.value, _BACKENDS.value)
 
 
 def _cell(models: Sequence[Declared], name: str) -> tuple[Declared, str]:
@@ -127,7 +136,8 @@ def _since() -> str:
 
 
 def _coverage(words: Sequence[str]) -> int:
-    return checkout.find().run("run", "//:coverage", "--", *words)
+    ours = [f"--markdown={_MARKDOWN.value}"] if _MARKDOWN.value else []
+    return checkout.find().run("run", "//:coverage", "--", *words, *ours)
 
 
 def _record(words: Sequence[str]) -> int:
@@ -137,6 +147,7 @@ def _record(words: Sequence[str]) -> int:
 
 def _drift(words: Sequence[str]) -> int:
     """Its flags are build settings: what they name is built."""
+    _none([word for word in words if not word.startswith("--")])
     return checkout.find().run("run", "//:drift", *(word.replace("--", "--//:", 1) for word in words))
 
 
@@ -144,13 +155,13 @@ def _add(words: Sequence[str]) -> int:
     """Writes the declarations and then runs their cells: a declaration that was never run says nothing."""
     if not [word for word in words if not word.startswith("-")]:
         raise app.UsageError("name the model folders to add")
-    here = checkout.find()
+    here, backend = checkout.find(), _backend()
     before = set(here.root.glob("models/*/*/BUILD"))
     status = here.run("run", "//:add", "--", *words)
     new = sorted(path.parent for path in set(here.root.glob("models/*/*/BUILD")) - before)
     if not new:
         return status
-    tested = here.run("test", "--keep_going", *(f"//{path.relative_to(here.root)}:{_BACKEND.value}" for path in new))
+    tested = here.run("test", "--keep_going", *(f"//{path.relative_to(here.root)}:{backend}" for path in new))
     listed = grid.read_texts(_file(_UNDECLARED.value), "list of undeclared folders")
     for path in new:
         if path.name in listed:
@@ -228,12 +239,12 @@ def _roadmap(words: Sequence[str]) -> int:
 
 def _affected(words: Sequence[str]) -> int:
     """Labels go to standard output and figures to standard error: `bazel test $(... affected ...)` takes the labels."""
-    within = _one(words, "target pattern") if words else changes.UNIVERSE
+    within, backend = _one(words, "target pattern") if words else changes.UNIVERSE, _backend()
     here = checkout.find()
     changed = here.changed(_since())
     cells = changes.touched(here, changed, within)
     for label in cells:
-        if label.endswith(f":{_BACKEND.value}"):
+        if label.endswith(f":{backend}"):
             print(label)
     rows = prediction.rows(cells, prediction.seconds(here.root))
     said = (
@@ -306,14 +317,16 @@ def main(argv: Sequence[str]) -> int:
     if name == "help":
         print(usage())
         return 0
-    if name not in COMMANDS:
-        raise app.UsageError(f"no command {name!r}; {_near(name, COMMANDS, '--help lists them')}")
-    command = COMMANDS[name]
-    unknown = [word for word in words if word.startswith("-") and not command.forwards]
-    if unknown:
-        raise app.UsageError(f"{name} has no flag {unknown[0]}; --help shows an example")
     try:
-        return command.run(words)
+        if name not in COMMANDS:
+            raise app.UsageError(f"no command {name!r}; {_near(name, COMMANDS, 'known: ' + ', '.join(COMMANDS))}")
+        unknown = [word for word in words if word.startswith("-") and not COMMANDS[name].forwards]
+        if unknown:
+            raise app.UsageError(f"no flag {unknown[0]}")
+        return COMMANDS[name].run(words)
+    except app.UsageError as error:
+        print(f"{name}: {terminal.safe(str(error))} (--help has an example of each command)", file=sys.stderr)
+        return 1
     except InputError as error:
         print(f"{name}: {terminal.safe(str(error))}", file=sys.stderr)
         return 2

@@ -61,7 +61,9 @@ class Workspace:
         command = [*self.bazel, *arguments]
         print(f"$ {shlex.join(command)}", flush=True)
         try:
-            return subprocess.run(command, cwd=self.root, check=False).returncode
+            # Where the user is: files that the command line names are relative to it.
+            where = os.environ.get("BUILD_WORKING_DIRECTORY", self.root)
+            return subprocess.run(command, cwd=where, check=False).returncode
         except OSError as error:
             raise InputError(f"{command[0]}: cannot be run ({error.strerror}); set {BAZEL} to the command") from None
 

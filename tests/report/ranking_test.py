@@ -42,6 +42,10 @@ def test_a_model_that_the_environment_lost_is_named() -> None:
     assert ranking.vanished({"llama": "llama"}, declared) == []
 
 
+def test_the_ranking_of_this_checkout_can_be_used() -> None:
+    assert ranking.read(Path("models/ranking.json")).source
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -40,7 +40,7 @@ def _asked(bazel: Path, *words: str) -> tuple[int, str, list[str]]:
 @pytest.mark.parametrize(
     ("words", "asked"),
     [
-        (("coverage", "--html=a.html"), "run //:coverage -- --html=a.html"),
+        (("coverage", "--html=a.html", "--markdown=a.md"), "run //:coverage -- --html=a.html --markdown=a.md"),
         (("record",), "run //:coverage -- --record --quiet"),
         (("drift", "--from=transformers-5.22"), "run //:drift --//:from=transformers-5.22"),
     ],
@@ -94,10 +94,12 @@ def test_help_has_an_example_of_each_command_and_the_exit_codes(tmp_path: Path) 
         (("tset",), 1, "no command 'tset'; did you mean 'test'?"),
         (("affected",), 1, "--since=main"),
         (("batch", "many"), 1, "no number of models"),
-        (("why", "llama", "--sincer=main"), 1, "why has no flag --sincer=main"),
+        (("why", "llama", "--sincer=main"), 1, "why: no flag --sincer=main"),
         (("test", "lama"), 2, "no model 'lama' is declared; did you mean 'llama'?"),
         (("test", "llama:cup"), 2, "no backend 'cup'; did you mean 'cpu'?"),
         (("test", "llama", "--backend=tpu9"), 2, "no backend 'tpu9'; known: cpu, mock"),
+        (("affected", "--since=HEAD", "--backend=cup"), 2, "no backend 'cup'"),
+        (("drift", "transformers-5.22"), 1, "unexpected argument"),
         (("roadmap",), 2, "the history has no record"),
         (("diff", "none.json", "none.json"), 2, "cannot be read"),
         (("affected", "--since=nowhere"), 2, "git"),
