@@ -25,7 +25,7 @@ UNIVERSE = "//models/..."
 CELLS = 'kind("hf_cell_test rule", {})'
 
 BACKENDS = "//toolchains"
-"""The package with the rule of each backend."""
+"""The package with the rule of each backend. Not all of it is asked: it names environments that no cell is in."""
 
 BUILD_FILES = ("BUILD", "BUILD.bazel")
 
@@ -53,12 +53,15 @@ class _Change:
     everything: bool = False
 
 
-def touched(workspace: Workspace, changed: Mapping[str, bool], within: str = UNIVERSE) -> list[str]:
+def touched(
+    workspace: Workspace, changed: Mapping[str, bool], backends: Sequence[str], within: str = UNIVERSE
+) -> list[str]:
     """Returns the labels of the cells that the changed files can touch, sorted.
 
     Args:
       workspace: the checkout.
       changed: paths relative to it, and whether each is still there.
+      backends: every backend of the table.
       within: a target pattern: the cells that are asked about.
 
     Raises:
@@ -69,8 +72,8 @@ def touched(workspace: Workspace, changed: Mapping[str, bool], within: str = UNI
     if any(change.everything for change in changes):
         return sorted(workspace.query(cells))
     files = [change.loaded for change in changes if change.loaded]
-    targets = [target for change in changes for target in change.targets] + _loading(workspace, files)
-    found = set(_dependents(workspace, targets, within))
+    targets = [target for change in changes for target in change.targets] + _loading(workspace, files, backends)
+    found = set(_dependents(workspace, targets, backends, within))
     environments = sorted({change.environment for change in changes if change.environment})
     if environments:
         names = "|".join(re.escape(name) for name in environments)
@@ -125,24 +128,26 @@ def repository_files(root: Path) -> set[str]:
     return found
 
 
-def _loading(workspace: Workspace, files: Sequence[str]) -> list[str]:
+def _loading(workspace: Workspace, files: Sequence[str], backends: Sequence[str]) -> list[str]:
     """Returns the packages whose BUILD files load one of the `.bzl` files, however far away, as target patterns."""
     if not files:
         return []
-    labels = workspace.query(f"rbuildfiles({', '.join(files)})", f"--universe_scope={UNIVERSE},{BACKENDS}:all")
+    scope = ",".join([UNIVERSE, *(f"{BACKENDS}:{name}" for name in backends)])
+    labels = workspace.query(f"rbuildfiles({', '.join(files)})", f"--universe_scope={scope}")
     return [f"{label.rpartition(':')[0]}:all" for label in labels if label.rpartition(":")[2] in BUILD_FILES]
 
 
-def _dependents(workspace: Workspace, targets: Sequence[str], within: str) -> list[str]:
+def _dependents(workspace: Workspace, targets: Sequence[str], backends: Sequence[str], within: str) -> list[str]:
     """Returns the cells that depend on any of the targets."""
     if not targets:
         return []
     kinds = "hf_cell_test rule|backend rule"
-    reached = workspace.query(f'kind("{kinds}", rdeps({within} + {BACKENDS}:all, {_set(targets)}))')
-    backends = sorted(label.rpartition(":")[2] for label in reached if label.startswith(f"{BACKENDS}:"))
+    universe = " + ".join([within, *(f"{BACKENDS}:{name}" for name in backends)])
+    reached = workspace.query(f'kind("{kinds}", rdeps({universe}, {_set(targets)}))')
+    adapted = sorted(label.rpartition(":")[2] for label in reached if label.startswith(f"{BACKENDS}:"))
     cells = {label for label in reached if not label.startswith(f"{BACKENDS}:")}
-    if backends:
-        cells.update(workspace.query(f'attr("backend", "^({"|".join(backends)})$", {CELLS.format(within)})'))
+    if adapted:
+        cells.update(workspace.query(f'attr("backend", "^({"|".join(adapted)})$", {CELLS.format(within)})'))
     return sorted(cells)
 
 
@@ -161,6 +166,7 @@ def why(workspace: Workspace, cell: str, changed: Mapping[str, bool]) -> dict[st
     """
     targets = {}
     found: dict[str, list[str]] = {}
+    backend = cell.rpartition(":")[2]
     for path, change in _changes(workspace.root, changed).items():
         if change.everything:
             found[path] = []
@@ -168,7 +174,8 @@ def why(workspace: Workspace, cell: str, changed: Mapping[str, bool]) -> dict[st
             if workspace.query(f'attr("recorded_in", "^{re.escape(change.environment)}$", {cell})'):
                 found[path] = []
         else:
-            targets[path] = [*change.targets, *_loading(workspace, [change.loaded] if change.loaded else [])]
+            loaded = [change.loaded] if change.loaded else []
+            targets[path] = [*change.targets, *_loading(workspace, loaded, [backend])]
     every = [target for each in targets.values() for target in each]
     ways = _ways(workspace, cell, every) if every else {}
     for path, each in targets.items():

@@ -242,7 +242,7 @@ def _affected(words: Sequence[str]) -> int:
     within, backend = _one(words, "target pattern") if words else changes.UNIVERSE, _backend()
     here = checkout.find()
     changed = here.changed(_since())
-    cells = changes.touched(here, changed, within)
+    cells = changes.touched(here, changed, _BACKENDS.value, within)
     for label in cells:
         if label.endswith(f":{backend}"):
             print(label)

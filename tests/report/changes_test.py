@@ -12,6 +12,7 @@ from report.strict import InputError
 from report.workspace import Workspace
 
 LLAMA = "//models/decoder/llama:cpu"
+BACKENDS = ("cpu", "cuda")
 
 
 class Graph(Workspace):
@@ -50,7 +51,7 @@ def root(tmp_path: Path) -> Path:
     ],
 )
 def test_a_file_stands_for_its_targets(root: Path, path: str, there: bool, target: str) -> None:
-    assert changes.touched(Graph(root, {target: [LLAMA]}), {path: there}) == [LLAMA]
+    assert changes.touched(Graph(root, {target: [LLAMA]}), {path: there}, BACKENDS) == [LLAMA]
 
 
 def test_a_bzl_file_stands_for_the_packages_that_load_it(root: Path) -> None:
@@ -58,20 +59,20 @@ def test_a_bzl_file_stands_for_the_packages_that_load_it(root: Path) -> None:
     graph = Graph(
         root, {"rbuildfiles(rules/cell.bzl)": loads, 'set("//models/decoder/llama:all" "@@sets//:all")': [LLAMA]}
     )
-    assert changes.touched(graph, {"rules/cell.bzl": True}) == [LLAMA]
+    assert changes.touched(graph, {"rules/cell.bzl": True}, BACKENDS) == [LLAMA]
 
 
 def test_an_adapter_touches_the_cells_of_its_backends(root: Path) -> None:
     graph = Graph(
         root, {'"//harness:eager.py"': ["//toolchains:cuda"], 'attr("backend", "^(cuda)$"': ["//models/a:cuda"]}
     )
-    assert changes.touched(graph, {"harness/eager.py": True}) == ["//models/a:cuda"]
+    assert changes.touched(graph, {"harness/eager.py": True}, BACKENDS) == ["//models/a:cuda"]
 
 
 def test_a_lock_touches_the_cells_of_its_environment(root: Path) -> None:
     graph = Graph(root, {r'attr("recorded_in", "^(transformers\-4\.57)$"': ["//models/old:cpu"]})
     path = "toolchains/environments/transformers-4.57/requirements.in"
-    assert changes.touched(graph, {path: True}) == ["//models/old:cpu"]
+    assert changes.touched(graph, {path: True}, BACKENDS) == ["//models/old:cpu"]
 
 
 @pytest.mark.parametrize(
@@ -79,19 +80,26 @@ def test_a_lock_touches_the_cells_of_its_environment(root: Path) -> None:
 )
 def test_what_decides_how_all_is_built_touches_every_cell(root: Path, path: str) -> None:
     graph = Graph(root, {changes.CELLS.format(changes.UNIVERSE): ["//models/b:cpu", "//models/a:cpu"]})
-    assert changes.touched(graph, {path: True, "README.md": True}) == ["//models/a:cpu", "//models/b:cpu"]
+    assert changes.touched(graph, {path: True, "README.md": True}, BACKENDS) == ["//models/a:cpu", "//models/b:cpu"]
 
 
 def test_a_file_outside_of_packages_touches_nothing(root: Path) -> None:
     graph = Graph(root, {})
-    assert changes.touched(graph, {"notes/today.md": True}) == []
+    assert changes.touched(graph, {"notes/today.md": True}, BACKENDS) == []
     assert graph.asked == []
 
 
 def test_many_files_are_few_questions(root: Path) -> None:
     graph = Graph(root, {})
-    changes.touched(graph, {f"harness/{number}.{kind}": True for number in range(99) for kind in ("py", "bzl")})
+    changed = {f"harness/{number}.{kind}": True for number in range(99) for kind in ("py", "bzl")}
+    assert changes.touched(graph, changed, BACKENDS) == []
     assert len(graph.asked) == 2, "one of what loads the .bzl files, and one of what depends on the others"
+
+
+def test_environments_that_no_cell_is_in_are_not_asked_about(root: Path) -> None:
+    graph = Graph(root, {})
+    changes.touched(graph, {"harness/a.py": True}, BACKENDS)
+    assert "rdeps(//models/... + //toolchains:cpu + //toolchains:cuda, " in graph.asked[0]
 
 
 def test_why_shows_the_shortest_way_and_what_has_none(root: Path) -> None:
