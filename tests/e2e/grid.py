@@ -87,6 +87,21 @@ class Workspace:
                 return folder
         raise FileNotFoundError(f"{name} is not among the runfiles; add it to the test's data")
 
+    def without_wheels(self) -> None:
+        """Puts nothing in the place of the wheels, of which `mock` needs none: there is less to hash in each server."""
+        empty = self.root / "site"
+        (empty / "site").mkdir(parents=True)
+        (empty / "manifest.txt").write_text("nothing\n", encoding="utf-8")
+        (empty / "MODULE.bazel").touch()
+        (empty / "WORKSPACE").touch()
+        (empty / "BUILD.bazel").write_text(
+            'exports_files(["manifest.txt", "site"])\n'
+            'alias(name = "manifest", actual = "manifest.txt", visibility = ["//visibility:public"])\n',
+            encoding="utf-8",
+        )
+        name = next(name for name in self._repositories if name.endswith("transformers_5_23_site"))
+        self._repositories[name] = empty
+
     def command(
         self,
         *arguments: str,
@@ -110,6 +125,9 @@ class Workspace:
             str(self.source / "bazelw"),
             f"--output_user_root={output_user_root or self.output_user_root}",
             "--max_idle_secs=60",
+            # A server that lives for a minute is not worth optimising code for: a third of its CPU seconds.
+            "--host_jvm_args=-XX:TieredStopAtLevel=1",
+            "--host_jvm_args=-XX:+UseSerialGC",
             verb,
             *overrides,
             *self.flags,

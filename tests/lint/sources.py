@@ -57,9 +57,13 @@ def run_module(module: str, arguments: Sequence[str], files: Sequence[str]) -> t
     Returns:
       Its exit code and everything it printed.
     """
+    # The linter's own folder of packages alone: mypy refuses a path that holds what it is to check.
+    python = ["env", f"PYTHONPATH={site_of(module)}", sys.executable, "-B", "-m", module]
+    return run([*python, *arguments], files)
+
+
+def site_of(module: str) -> Path:
+    """Returns the folder of packages that the Python package `module` is in."""
     package = __import__(module).__file__
     assert package is not None
-    # The linter's own folder of packages alone: mypy refuses a path that holds what it is to check.
-    site = str(Path(package).parent.parent)
-    python = ["env", f"PYTHONPATH={site}", sys.executable, "-B", "-m", module]
-    return run([*python, *arguments], files)
+    return Path(package).parent.parent

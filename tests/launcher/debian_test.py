@@ -1,4 +1,4 @@
-"""Chromium comes from PATH or from Debian's packages, or else what stands in its place says why it does not."""
+"""A program comes from PATH or from Debian's packages, or else what stands in its place says why it does not."""
 
 import platform
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher import chromium
+from launcher import debian
 from tests.launcher.host import Host, write_archive
 
 PROGRAM = '#!/bin/sh\necho $LD_LIBRARY_PATH $FONTCONFIG_FILE "$@"\n'
@@ -18,10 +18,11 @@ def fetch(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callab
     """Returns what fetches Chromium on a made-up host of Debian `made-up` and gives the script that starts it."""
     monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"VERSION_CODENAME": "made-up"})
     monkeypatch.setenv("PATH", str(host.bin))
-    monkeypatch.setattr("sys.argv", ["chromium", f"--out={tmp_path}"])
+    monkeypatch.setattr("sys.argv", ["debian", f"--out={tmp_path}", "chromium"])
+    monkeypatch.setattr(debian, "HOST", host.root)
 
     def run() -> Path:
-        chromium.main()
+        debian.main()
         assert not (tmp_path / "apt").exists()
         return tmp_path / "chromium"
 
@@ -62,7 +63,7 @@ def test_what_goes_wrong_is_said_by_what_would_be_started(host: Host, fetch: Cal
     result = _start(fetch())
     assert result.returncode == 1
     assert "Could not resolve 'mirror.invalid'" in result.stderr and "Check the network" in result.stderr
-    assert "Or install Chromium" in result.stderr and "Bazelisk" not in result.stderr
+    assert "Or install Debian's package chromium" in result.stderr and "Bazelisk" not in result.stderr
 
 
 def test_release_without_chromium_is_named(host: Host, fetch: Callable[[], Path]) -> None:
