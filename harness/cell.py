@@ -64,6 +64,7 @@ class Cell:
       gradient_share: share of the trainable parameters' elements that a gradient reached; set by a check.
       moving_inputs: the inputs whose change moved the output; set by a check.
       outcomes: of the checks so far, by id; set by the plugin.
+      runtime_counts: what the runtime counted; set by a check.
       observed: what each output came to, by `Class.output`: see `harness.reference`.
     """
 
@@ -72,6 +73,7 @@ class Cell:
         self.tolerance: Tolerance = spec.backend.tolerance
         self.gradient_share = 0.0
         self.moving_inputs: tuple[str, ...] = ()
+        self.runtime_counts: dict[str, int] = {}
         self.observed: dict[str, dict[str, Any]] = {}
         self.outcomes: dict[str, str] = {}
         self._exercised: list[str] = []
@@ -245,7 +247,8 @@ class Cell:
         model = model if model is not None else self.model
         inputs = inputs if inputs is not None else self.inputs
         with torch.no_grad(), seeded(seed):
-            outputs = self.runtime.prepare(model, inputs)(**inputs, **options)
+            given = {**inputs, **options}
+            outputs = self.runtime.prepare(model, given)(**given)
         self.exercised(type(model))
         return outputs
 
@@ -294,6 +297,7 @@ class Cell:
             inputs={name: describe(tensor) for name, tensor in inputs.items()},
             moving_inputs=tuple(sorted(self.moving_inputs)),
             classes=tuple(self._exercised),
+            runtime=self.runtime_counts,
         )
 
 
@@ -329,17 +333,17 @@ def _named_tensors(prefix: str, value: Any) -> Iterator[tuple[str, torch.Tensor]
             yield from _named_tensors(f"{prefix}.{name}" if prefix else str(name), item)
 
 
-def check_files(category: str) -> list[Path]:
-    """Returns the files of checks for a category, those for every model first.
+def check_files(checks: str) -> list[Path]:
+    """Returns the files of checks for a category, those for every model first, or that of `runtime`.
 
     Raises:
       HarnessFault: one is missing.
     """
     folder = Path(__file__).parent / "checks"
-    files = [folder / "common.py", folder / f"{category}.py"]
+    files = [folder / f"{name}.py" for name in (("runtime",) if checks == "runtime" else ("common", checks))]
     for file in files:
         if not file.exists():
-            raise HarnessFault(f"checks of category {category!r}: {file.name} is missing from harness/checks")
+            raise HarnessFault(f"checks of category {checks!r}: {file.name} is missing from harness/checks")
     return files
 
 
@@ -403,7 +407,7 @@ def run(spec: Spec, reporter: Reporter) -> None:
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     cell = Cell(spec)
     plugin = CheckPlugin(cell, reporter)
-    status = pytest.main(pytest_arguments(check_files(spec.category), quiet=True), plugins=[plugin])
+    status = pytest.main(pytest_arguments(check_files(spec.checks), quiet=True), plugins=[plugin])
     plugin.raise_fault(int(status))
     reporter.facts(cell.facts())
     reporter.observed(cell.observed)

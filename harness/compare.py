@@ -109,6 +109,39 @@ def assert_all_close(
         assert_close(name, actual[name], tensor, tolerance, when)
 
 
+def assert_close_as_a_whole(
+    name: str, actual: Tensor, expected: Tensor, share: float, why: str, when: str = ""
+) -> None:
+    """Asserts that no value is off by more than `share` of the largest magnitude, nor all by more of their norm.
+
+    Together: the Euclidean norm of the difference against that of `expected`. Rounding errors are independent, so it
+    is the sharper of the two; one wrong value among many shows only in the other.
+
+    Args:
+      share: what is allowed, as a share.
+      why: where `share` comes from, for the message.
+    """
+    if actual.shape != expected.shape:
+        raise AssertionError(f"{name} has shape {list(actual.shape)} instead of {list(expected.shape)}{_tail(when)}")
+    if actual.numel() == 0:
+        return
+    actual, expected = _real(actual.detach()), _real(expected.detach())
+    same = (actual == expected) & torch.isinf(expected)  # the same mask on both sides
+    difference = torch.where(same, torch.zeros_like(expected), (actual - expected).abs())
+    largest = max(magnitude(expected), 1e-30)
+    together = float(difference.norm()) / max(float(_finite(expected).norm()), 1e-30)
+    worst = int(torch.nan_to_num(difference, nan=float("inf")).flatten().argmax())
+    most = float(difference.flatten()[worst])
+    if most <= share * largest and together <= share:  # both false for NaN
+        return
+    here, there = float(actual.flatten()[worst]), float(expected.flatten()[worst])
+    raise AssertionError(
+        f"{name} differs most at {position(worst, actual.shape)} by {most:.3g}, {most / largest:.3g} of the largest "
+        f"magnitude, and in all by {together:.3g} of its norm (tolerance {share:.3g}: {why}){_tail(when)}\n"
+        f"{here:.6g} instead of {there:.6g} there, a relative difference of {most / max(abs(there), 1e-30):.3g}"
+    )
+
+
 def effect(actual: Tensor, expected: Tensor) -> float:
     """Returns the largest difference as a share of the largest magnitude; infinity where the shapes differ."""
     if actual.shape != expected.shape:

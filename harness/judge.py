@@ -168,7 +168,8 @@ def _status(spec: Spec, runs: Sequence[RunRecord]) -> tuple[Status, str, str]:
         return "flaky", f"two runs of the same inputs differ: {differs}", name
     known = _known(spec, record)
     if known is None:
-        return "failed", f"{name}: {message}" if name else message, name
+        other = "; not the failure that is expected on this backend" if _expected_here(spec) else ""
+        return "failed", f"{name}: {message}{other}" if name else message, name
     stale = _stale_entry(spec, record)
     if stale is not None:
         return *stale, name
@@ -221,11 +222,22 @@ def _first_failure(record: RunRecord) -> tuple[str, str]:
 def _known(spec: Spec, record: RunRecord) -> KnownFailure | None:
     """Returns the known failure that explains the run, or None.
 
-    One that names the backend explains everything. Otherwise every failed check needs one of its own, so that a known
-    failure hides no new one; the first failed check's is returned.
+    Every failed check needs one of its own, so that a known failure hides no new one; the first failed check's is
+    returned. What a backend cannot do (its own entries, and the model's that name it) explains the first failed check
+    alone: the others of its level examine a model that does not run there.
     """
-    by_match = {known.match: known for known in spec.known_failures}
-    if spec.backend.name in by_match:
-        return by_match[spec.backend.name]
-    found = [by_match.get(check.id) for check in record.failed]
+    failures = [(check.id, check.message) for check in record.failed]
+    if record.death is not None:
+        failures = failures or [("cell", record.death.text)]
+    for failure in failures[:1]:
+        for known in [*_expected_here(spec), *spec.backend.known_failures]:
+            if known.explains(*failure):
+                return known
+    of_checks = [known for known in spec.known_failures if "::" in known.match]
+    found = [next((known for known in of_checks if known.explains(*failure)), None) for failure in failures]
     return found[0] if found and None not in found else None
+
+
+def _expected_here(spec: Spec) -> list[KnownFailure]:
+    """Returns the model's known failures that are its backend's."""
+    return [known for known in spec.known_failures if known.match == spec.backend.name]

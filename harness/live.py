@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     from harness.checking import CheckPlugin
 
     plugin = CheckPlugin(cell.Cell(spec), PrintReporter(), foreground=True)
-    given = [*cell.pytest_arguments(cell.check_files(spec.category), quiet=False), *rest]
+    given = [*cell.pytest_arguments(cell.check_files(spec.checks), quiet=False), *rest]
     return int(pytest.main(given, plugins=[plugin]))
 
 

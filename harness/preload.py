@@ -10,6 +10,7 @@ import gc
 import importlib
 import pkgutil
 import sys
+from collections.abc import Iterable, Set
 
 from harness.folders import folder_of
 from harness.reporter import HarnessFault
@@ -43,8 +44,8 @@ _FIX = {
 }
 
 
-def _blame(name: str) -> str:
-    return f"the environment lacks {name} or has it broken" if name in LIBRARIES else f"{name} cannot be loaded"
+def _blame(name: str, libraries: Set[str]) -> str:
+    return f"the environment lacks {name} or has it broken" if name in libraries else f"{name} cannot be loaded"
 
 
 def modules(*, mock: bool) -> list[str]:
@@ -58,21 +59,25 @@ def modules(*, mock: bool) -> list[str]:
     ]
 
 
-def preload(*, mock: bool) -> None:
+def preload(*, mock: bool, more: Iterable[str] = ()) -> None:
     """Imports everything and freezes it for the garbage collector, so that runs share its memory.
 
     Args:
       mock: leave out torch and transformers, which a mock cell must do without.
+      more: modules of the environment that the runtime needs.
 
     Raises:
       HarnessFault: a module is missing or broken; the text names it and the fix.
     """
     gc.disable()  # nothing of what is imported is garbage; looking for it costs a tenth of the start
-    for name in modules(mock=mock):
+    libraries = {*LIBRARIES, *more}
+    for name in [*modules(mock=mock), *more]:
         try:
             importlib.import_module(name)
         except Exception as error:
-            raise HarnessFault(f"{_blame(name)} ({type(error).__name__}: {error}){_FIX[name in LIBRARIES]}") from error
+            raise HarnessFault(
+                f"{_blame(name, libraries)} ({type(error).__name__}: {error}){_FIX[name in libraries]}"
+            ) from error
     if not mock:
         importlib.import_module("harness.build").warm_up()
     slices = sorted({folder_of(name) for name in sys.modules if name.startswith("transformers.models.")} - {"auto"})

@@ -306,6 +306,7 @@ class ReportReader:
             inputs={_text(name): _text(shape) for name, shape in item["inputs"].items()},
             moving_inputs=tuple(_text(name) for name in item["moving_inputs"]),
             classes=tuple(_text(name) for name in item["classes"]),
+            runtime={_text(name): int(count) for name, count in item["runtime"].items()},
         )
 
     def _on_observed(self, data: Mapping[str, Any]) -> None:

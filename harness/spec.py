@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ VERSION = 1
 
 CATEGORIES = ("encoder", "decoder", "encoder_decoder", "vision", "multimodal", "audio", "time_series", "decision")
 
+CHECKS = ("category", "runtime")
+
 
 class SpecError(ValueError):
     """A spec that cannot be used. The message names the label, the fault and the fix."""
@@ -26,21 +29,34 @@ class SpecError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Tolerance:
-    """How far two results that should agree may differ: `|a - b| <= atol * max(1, max|b|) + rtol * |b|`."""
+    """How far two results that should agree may differ: `|a - b| <= atol * max(1, max|b|) + rtol * |b|`.
+
+    Attributes:
+      per_layer: against float32 in eager mode, the error of one layer as a share of the output's magnitude; it grows
+        with the square root of the number of layers, as independent errors of rounding do.
+    """
 
     rtol: float
     atol: float
+    per_layer: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Backend:
-    """One row of `toolchains/backends.bzl`."""
+    """One row of `toolchains/backends.bzl`.
+
+    Attributes:
+      checks: `category`, all checks of the model's category, or `runtime`, agreement with eager mode in float32.
+      known_failures: what the runtime cannot do, whatever the model.
+    """
 
     name: str
     device: str
     runtime: str
     dtype: str
     tolerance: Tolerance
+    checks: str = "category"
+    known_failures: tuple[KnownFailure, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,12 +83,21 @@ class KnownFailure:
       reason: the real cause, in words.
       issue: link or upstream file; empty if there is none.
       expires: `YYYY-MM-DD`, after which the entry must be renewed.
+      check: the first check that fails, `cell` for a death outside any check; empty where `match` is a check.
+      message: what that check's message holds, `*` standing for anything; empty for any message.
     """
 
     match: str
     reason: str
     issue: str
     expires: str
+    check: str = ""
+    message: str = ""
+
+    def explains(self, check: str, message: str) -> bool:
+        """Returns whether this is the failure of `check` with `message`."""
+        pattern = ".*".join(re.escape(part) for part in self.message.split("*"))
+        return check == (self.check or self.match) and re.search(pattern, message, re.DOTALL) is not None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +133,11 @@ class Spec:
     epoch: str
     reference: Reference | None = None
 
+    @property
+    def checks(self) -> str:
+        """What the cell's own checks are called: those of the category, or `runtime`."""
+        return self.category if self.backend.checks == "category" else self.backend.checks
+
 
 def _build(cls: type[Any], value: Any, where: str) -> Any:
     """Makes the dataclass `cls` from a JSON object with exactly its fields.
@@ -125,6 +155,10 @@ def _build(cls: type[Any], value: Any, where: str) -> Any:
             "the spec was written by another version of the rules, rebuild it"
         )
     return cls(**value)
+
+
+def _known_failures(value: Any, where: str) -> tuple[KnownFailure, ...]:
+    return tuple(_build(KnownFailure, item, where) for item in value or ())
 
 
 def parse(text: str) -> Spec:
@@ -146,12 +180,13 @@ def parse(text: str) -> Spec:
     data["limits"] = _build(Limits, data.get("limits"), f"{label}: limits")
     backend = dict(data.get("backend") or {})
     backend["tolerance"] = _build(Tolerance, backend.get("tolerance"), f"{label}: backend.tolerance")
+    backend["known_failures"] = _known_failures(backend.get("known_failures"), f"{label}: backend.known_failures")
     data["backend"] = _build(Backend, backend, f"{label}: backend")
-    data["known_failures"] = tuple(
-        _build(KnownFailure, item, f"{label}: known_failures") for item in data.get("known_failures") or ()
-    )
+    data["known_failures"] = _known_failures(data.get("known_failures"), f"{label}: known_failures")
     data["slices"] = tuple(data.get("slices") or ())
     spec: Spec = _build(Spec, data, str(label))
+    if spec.backend.checks not in CHECKS:
+        raise SpecError(f"{spec.label}: backend.checks {spec.backend.checks!r} is not one of {', '.join(CHECKS)}")
     if spec.category not in CATEGORIES:
         raise SpecError(f"{spec.label}: category {spec.category!r} is not one of {', '.join(CATEGORIES)}")
     for field in dataclasses.fields(spec.limits):

@@ -105,17 +105,17 @@ def run_cell(spec: Spec, report: Reporter) -> None:
     cell.run(spec, report)
 
 
-def core_checks(category: str) -> Mapping[str, Sequence[str]]:
-    """Returns the core checks of `category`, by level.
+def core_checks(checks: str) -> Mapping[str, Sequence[str]]:
+    """Returns the core checks of a category or of `runtime`, by level.
 
     Raises:
       HarnessFault: the harness has no list for it.
     """
     try:
         table: Mapping[str, Mapping[str, Sequence[str]]] = importlib.import_module("harness.checks.core").CORE
-        return table[category]
+        return table[checks]
     except (ImportError, AttributeError, KeyError) as error:
-        raise HarnessFault(f"harness/checks/core.py has no core checks for {category!r}: {error}") from error
+        raise HarnessFault(f"harness/checks/core.py has no core checks for {checks!r}: {error}") from error
 
 
 def prove(job: Job, setting: Setting, scratch: Path, signals: Signals) -> None:
@@ -139,7 +139,7 @@ def prove(job: Job, setting: Setting, scratch: Path, signals: Signals) -> None:
     records = [supervise(spec, setting, scratch / "run-1", signals, job.import_path)]
     if not passes(spec, records[0]):
         records.append(supervise(spec, setting, scratch / "run-2", signals, job.import_path))
-    verdict = judge(spec, records, setting.core(spec.category), device)
+    verdict = judge(spec, records, setting.core(spec.checks), device)
     write_outputs(
         {
             job.junit: verdicts.to_junit(verdict),

@@ -56,6 +56,7 @@ class ModelFacts:
       inputs: each input's dtype and shape, for example `int64[2, 7]`.
       moving_inputs: the inputs whose change moved the output.
       classes: the public model classes of the folder that were exercised.
+      runtime: what the runtime counted (graphs, graph breaks, recompilations); empty where it counts nothing.
     """
 
     parameters: int = 0
@@ -63,6 +64,7 @@ class ModelFacts:
     inputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
     moving_inputs: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    runtime: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,10 +194,14 @@ def to_log(verdict: Verdict, output: str = "") -> str:
         lines.append(f"reason: {verdict.reason}")
     facts: Mapping[str, Any] = verdict.model.inputs
     if verdict.model.parameters:
+        share = verdict.model.gradient_share
         lines.append(
-            f"model: {verdict.model.parameters:,} parameters, gradients reach {verdict.model.gradient_share:.1%}, "
+            f"model: {verdict.model.parameters:,} parameters, "
+            f"{f'gradients reach {share:.1%}, ' if share else ''}"
             f"inputs {', '.join(f'{name} {shape}' for name, shape in facts.items())}"
         )
+    if verdict.model.runtime:
+        lines.append(f"runtime: {', '.join(f'{count} {what}' for what, count in verdict.model.runtime.items())}")
     for check in verdict.checks:
         lines.append(f"  {mark[check.outcome]:>7}  {check.id}")
         lines.extend(f"             {line}" for line in check.message.splitlines())

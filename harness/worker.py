@@ -38,6 +38,7 @@ def _startup_parser() -> argparse.ArgumentParser:
     parser.add_argument("--site", default="", help="folder of the environment's packages")
     parser.add_argument("--transformers", default="", help="folder that holds transformers/")
     parser.add_argument("--mock", action="store_true", help="serve mock cells: no torch, no transformers")
+    parser.add_argument("--import", action="append", default=[], dest="imports", help="module that the runtime needs")
     parser.add_argument("--persistent_worker", action="store_true", help="answer work requests on standard input")
     return parser
 
@@ -133,7 +134,7 @@ def main(argv: Sequence[str], setting: Setting | None = None) -> int:
     from harness.zygote import Zygote
 
     try:
-        preload(mock=arguments.mock)
+        preload(mock=arguments.mock, more=arguments.imports)
         zygote = Zygote(setting or Setting(run_cell, core_checks), frozenset({requests, responses}))
         if arguments.persistent_worker:
             return serve(zygote, arguments, base, requests, responses)

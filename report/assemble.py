@@ -23,7 +23,7 @@ from report.coverage_format import (
     Named,
     Summary,
 )
-from report.declaration import CATEGORIES, TIERS, Declaration
+from report.declaration import CATEGORIES, TIERS, Declaration, KnownFailure
 from report.grid import Backend, Contents
 from report.strict import InputError
 
@@ -185,7 +185,7 @@ def _cell(declaration: Declaration, backend: Backend, verdict: Verdict | None) -
         reason=verdict.reason,
         failed_check=verdict.failed_check,
         runs=verdict.runs,
-        known_failure=declaration.known_failure(backend.name, verdict.failed_check) if expects else None,
+        known_failure=_known_failure(declaration, backend, verdict) if expects else None,
         checks=tuple(
             Check(id=check.id, level=check.level, core=check.core, outcome=check.outcome, message=check.message)
             for check in verdict.checks
@@ -197,6 +197,12 @@ def _cell(declaration: Declaration, backend: Backend, verdict: Verdict | None) -
     )
 
 
+def _known_failure(declaration: Declaration, backend: Backend, verdict: Verdict) -> KnownFailure | None:
+    """Returns the entry that the verdict came out of: the model's, or the backend's whose reason it gives."""
+    of_backend = (known for known in backend.known_failures if verdict.reason.startswith(known.reason))
+    return declaration.known_failure(backend.name, verdict.failed_check) or next(of_backend, None)
+
+
 def _cell_without_run(declaration: Declaration, backend: Backend) -> Cell:
     if declaration.unavailable:
         status, reason = "no_package" if declaration.package else "absent", declaration.unavailable
@@ -204,6 +210,8 @@ def _cell_without_run(declaration: Declaration, backend: Backend) -> Cell:
         status, reason = "not_declared", f"the model has no cell on {backend.name}"
     elif backend.absent:
         status, reason = "absent", backend.absent
+    elif backend.tiers and declaration.tier not in backend.tiers:
+        status, reason = "nightly", f"by default {backend.name} runs {' and '.join(backend.tiers)} models"
     else:
         status, reason = "no_hardware", f"no verdict in this build: its platform has no device {backend.device!r}"
     return Cell(

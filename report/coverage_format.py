@@ -31,15 +31,17 @@ STATUSES = (
     "flaky",
     "unexpected_pass",
     "no_hardware",
+    "nightly",
     "absent",
     "no_package",
     "not_declared",
 )
-"""`no_hardware`: declared, but this build has no verdict. `absent`: the backend, or the model, has no implementation.
+"""`no_hardware`: declared, but this build has no verdict. `nightly`: its backend leaves the model's tier to
+`--config=nightly`. `absent`: the backend, or the model, has no implementation.
 `no_package`: the model needs a package that no environment can have.
 `not_declared`: the model has no cell on that backend. The others are the verdict's own."""
 
-NEVER_RAN = ("no_hardware", "absent", "no_package", "not_declared")
+NEVER_RAN = ("no_hardware", "nightly", "absent", "no_package", "not_declared")
 """The statuses without a verdict."""
 
 ATTENTION = ("failed", "flaky", "unexpected_pass")

@@ -21,6 +21,7 @@ _WORDS = {
     "flaky": "FLAKY",
     "unexpected_pass": "XPASS",
     "no_hardware": "no hardware",
+    "nightly": "nightly",
     "absent": "absent",
     "no_package": "no package",
     "not_declared": "-",
@@ -112,7 +113,11 @@ def _notes(coverage: Coverage) -> Iterator[Text]:
             yield plain(
                 f"{backend.name}: {passed} of {summary.models} declarations hold; no model ran, counts for nothing"
             )
-    for status, words in (("no_hardware", "no hardware here"), ("absent", "no implementation yet")):
+    for status, words in (
+        ("no_hardware", "no hardware here"),
+        ("nightly", "only with --config=nightly"),
+        ("absent", "no implementation yet"),
+    ):
         idle = [
             f"{backend.name} ({coverage.by_backend[backend.name].statuses[status]})"
             for backend in coverage.backends

@@ -36,12 +36,16 @@ class KnownFailure:
       reason: the real cause, in words.
       issue: link or upstream file; empty if there is none.
       expires: `YYYY-MM-DD`, after which the entry must be renewed.
+      check: the first check that fails; empty where `match` is a check.
+      message: what that check's message holds.
     """
 
     match: str
     reason: str
     issue: str
     expires: str
+    check: str = ""
+    message: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -90,6 +90,14 @@ def _expired(coverage: Coverage, today: str) -> Iterator[Offence]:
                     f"{model.label}: the known failure of {known.match} expired on {known.expires}: {known.reason}",
                     f"{_test(_package(model) + ':all')}, then mend it or renew the date in its BUILD file",
                 )
+    for backend in coverage.backends:
+        for known in backend.known_failures:
+            if known.expires < today:
+                yield Offence(
+                    f"{backend.name}: the known failure of {known.check} expired on {known.expires}: {known.reason}",
+                    f"./bazelw test --config={backend.name} //models/..., then mend it or renew the date in "
+                    "toolchains/backends.bzl",
+                )
 
 
 def _silent(coverage: Coverage) -> Iterator[Offence]:

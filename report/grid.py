@@ -15,7 +15,7 @@ from typing import Any
 
 from harness import verdict as verdicts
 from report import declaration, strict
-from report.declaration import Declaration
+from report.declaration import Declaration, KnownFailure
 
 VERSION = 1
 
@@ -29,6 +29,8 @@ class Backend:
     Attributes:
       counts: whether a run on it proves anything; false for `mock`.
       absent: why no implementation of this backend exists yet; empty where one does.
+      tiers: tiers that it runs by default; empty for all of them.
+      known_failures: what the runtime cannot do, whatever the model.
     """
 
     name: str
@@ -37,6 +39,8 @@ class Backend:
     dtype: str
     counts: bool
     absent: str = ""
+    tiers: tuple[str, ...] = ()
+    known_failures: tuple[KnownFailure, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

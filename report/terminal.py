@@ -26,6 +26,7 @@ STYLES = {
     "flaky": "bold red",
     "unexpected_pass": "bold red",
     "no_hardware": "dim",
+    "nightly": "dim",
     "absent": "dim",
     "no_package": "dim",
     "not_declared": "dim",

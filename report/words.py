@@ -15,6 +15,7 @@ MARKS = {
     "flaky": "≈",
     "unexpected_pass": "▲",
     "no_hardware": "○",
+    "nightly": "◌",
     "absent": "–",
     "no_package": "□",
     "not_declared": "·",
@@ -28,6 +29,7 @@ MEANINGS = {
     "flaky": "two runs disagree",
     "unexpected_pass": "passes although its declaration expects a failure",
     "no_hardware": "declared; this build has no device for it",
+    "nightly": "declared; runs with --config=nightly",
     "absent": "no implementation exists",
     "no_package": "needs a package that no environment can have",
     "not_declared": "no cell on that backend",
@@ -41,6 +43,7 @@ _ORDER = (
     "absent",
     "no_package",
     "no_hardware",
+    "nightly",
     "expected_failure",
     "passed",
 )

@@ -4,47 +4,117 @@ A new backend is one entry here and, where its runtime is new, one adapter in `h
 table come the device constraint, the `toolchain()` registration, the platform, the `--config` of the same name
 and one test per model.
 
-The tolerances are for results that should agree on this backend, `|a - b| <= atol * max(1, max|b|) + rtol * |b|`. For float32
-they are a hundred times the unit round-off (1.2e-7) of a value of order one: tiny models chain some hundred
-operations, and the order of a sum may differ between two correct implementations.
+Only the reference runs all checks of a model's category by `checks = "category"`; `checks = "runtime"` is for what runs the
+same model otherwise (another dtype, a compiler, an exported program), and examines that it gives what eager mode gives
+in float32: `harness/checks/runtime.py`.
 """
 
-def _backend(*, name, device, runtime, dtype, rtol, atol, counts = True, absent = ""):
+def _tolerance(*, rtol, atol, per_layer):
+    """Returns the policy of one dtype.
+
+    Args:
+      rtol: relative tolerance, without unit, of two results on one backend that should agree.
+      atol: its absolute tolerance, in the output's own unit: `|a - b| <= atol * max(1, max|b|) + rtol * |b|`.
+      per_layer: what one layer (a module with weights) may add to the difference from eager mode in float32, as a share
+        of the output's largest magnitude and of its norm. Rounding errors are independent, so that of a model of n
+        layers is `per_layer * sqrt(n)`.
+    """
+    return {"atol": atol, "per_layer": per_layer, "rtol": rtol}
+
+TOLERANCES = {
+    # Twice the unit round-off (2^-8). The worst of 52 models was 1.5 times it, the median 0.4 (mixtral apart, see there).
+    "bfloat16": _tolerance(rtol = "1e-2", atol = "1e-2", per_layer = "0.0078"),
+    # A hundred times the unit round-off (1.2e-7) of a value of order one: tiny models chain some hundred operations, and
+    # the order of a sum may differ between two correct implementations. Between runtimes sums of a few dozen terms
+    # differ: eight times the round-off.
+    "float32": _tolerance(rtol = "1e-4", atol = "1e-5", per_layer = "1e-6"),
+}
+
+# What a worker imports once for a runtime, before it forks.
+_IMPORTS = {
+    "export": ["transformers.exporters.exporter_dynamo"],
+}
+
+def _backend(*, name, device, runtime, dtype, checks = "category", tiers = None, environments = None, known_failures = [], counts = True, absent = ""):
     """Returns one row of the table.
 
     Args:
       name: the backend's name; also the name of the test that each model gets for it.
       device: the hardware it runs on, one of `DEVICES`. Cells of absent devices are skipped.
       runtime: the adapter in `harness/runtimes/` that runs the model.
-      dtype: the dtype of weights and floating inputs, as torch spells it.
-      rtol: relative tolerance, without unit.
-      atol: absolute tolerance, in the output's own unit.
+      dtype: the dtype of weights and floating inputs, as torch spells it, one of `TOLERANCES`.
+      checks: `category` or `runtime`, see above.
+      tiers: tiers of the models that it runs by default, None for all; the others with `--config=nightly`.
+      environments: environments that have the runtime, None for all; models of others have no cell on it.
+      known_failures: what the runtime cannot do, whatever the model: `cannot`.
       counts: whether a verdict of this backend counts as coverage. Only `mock` does not.
       absent: why no cell of this backend can run yet, on any host; empty where it can. Reports show the reason.
     """
+    if dtype not in TOLERANCES:
+        fail("toolchains/backends.bzl: backend '{}' has no tolerance for {}; add it to TOLERANCES".format(name, dtype))
     return struct(
         absent = absent,
-        atol = atol,
+        checks = checks,
         counts = counts,
         device = device,
         dtype = dtype,
+        environments = environments,
+        imports = _IMPORTS.get(runtime, []),
+        known_failures = [dict(entry, match = name) for entry in known_failures],
         name = name,
-        rtol = rtol,
         runtime = runtime,
+        tiers = tiers,
+        tolerance = TOLERANCES[dtype],
     )
+
+def cannot(*, operator, message, reason, issue, expires, check = "runtime::runs"):
+    """Returns a known failure of a backend: every model that fails so is an expected failure.
+
+    Args:
+      operator: what the runtime lacks or does wrong, by its own name.
+      message: what the failed check's message holds, `*` standing for anything.
+      reason: the cause, in words that a maintainer of the runtime would accept.
+      issue: link to the issue, or the upstream file that is at fault.
+      expires: date as `YYYY-MM-DD` after which the entry must be looked at again.
+      check: the first check that fails.
+    """
+    return {
+        "check": check,
+        "expires": expires,
+        "issue": issue,
+        "message": message,
+        "reason": "{}: {}".format(operator, reason),
+    }
 
 # A machine that has the device skips these cells too, until there is a lock with the wheels for it.
 _CPU_WHEELS = "the environments have CPU wheels only"
 
+# The tiers that a backend beside the reference runs by default: all its cells together must fit into a few minutes of CI.
+_CHEAP = ["critical", "high"]  # half a CPU second a cell
+_COSTLY = ["critical"]  # exporting and compiling take 5 to 20 CPU seconds a cell
+
+# transformers 5 has exporters of its own, 4 has none.
+_EXPORTERS = ["transformers-5.22", "transformers-5.23"]
+
 BACKENDS = [
-    _backend(name = "cpu", device = "cpu", runtime = "eager", dtype = "float32", rtol = "1e-4", atol = "1e-5"),
-    _backend(name = "cuda", device = "cuda", runtime = "eager", dtype = "float32", rtol = "1e-4", atol = "1e-5", absent = _CPU_WHEELS),
-    _backend(name = "rocm", device = "rocm", runtime = "eager", dtype = "float32", rtol = "1e-4", atol = "1e-5", absent = _CPU_WHEELS),
-    _backend(name = "mps", device = "mps", runtime = "eager", dtype = "float32", rtol = "1e-4", atol = "1e-5", absent = _CPU_WHEELS),
-    _backend(name = "xpu", device = "xpu", runtime = "eager", dtype = "float32", rtol = "1e-4", atol = "1e-5", absent = _CPU_WHEELS),
+    _backend(name = "cpu", device = "cpu", runtime = "eager", dtype = "float32"),
+    _backend(name = "cpu_bfloat16", device = "cpu", runtime = "eager", dtype = "bfloat16", checks = "runtime", tiers = _CHEAP),
+    _backend(name = "cpu_export", device = "cpu", runtime = "export", dtype = "float32", checks = "runtime", tiers = _COSTLY, environments = _EXPORTERS),
+    _backend(name = "cuda", device = "cuda", runtime = "eager", dtype = "float32", absent = _CPU_WHEELS),
+    _backend(name = "rocm", device = "rocm", runtime = "eager", dtype = "float32", absent = _CPU_WHEELS),
+    _backend(name = "mps", device = "mps", runtime = "eager", dtype = "float32", absent = _CPU_WHEELS),
+    _backend(name = "xpu", device = "xpu", runtime = "eager", dtype = "float32", absent = _CPU_WHEELS),
     # No model runs: the harness checks the declaration and itself, without torch and transformers.
-    _backend(name = "mock", device = "cpu", runtime = "mock", dtype = "float32", rtol = "0", atol = "0", counts = False),
+    _backend(name = "mock", device = "cpu", runtime = "mock", dtype = "float32", counts = False),
 ]
+
+def backends_in(environment):
+    """Returns the rows that models of an environment have a cell for.
+
+    Args:
+      environment: its name.
+    """
+    return [row for row in BACKENDS if row.environments == None or environment in row.environments]
 
 # The backend that reference values are recorded on.
 REFERENCE = "cpu"

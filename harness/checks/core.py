@@ -118,7 +118,24 @@ _OWN: Mapping[str, tuple[str, ...]] = {
     ),
 }
 
+_RUNTIME: Mapping[str, tuple[str, ...]] = {
+    "parsed": ("runtime::config_builds",),
+    "built": ("runtime::model_builds",),
+    "forward": ("runtime::runs",),
+    "consistent": (
+        "runtime::agrees_with_eager",
+        "runtime::second_shape_agrees",
+        "runtime::cached_step_agrees_with_eager",
+        "runtime::loads_only_declared_slices",
+    ),
+}
+
 CORE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "runtime": _RUNTIME,
+} | {
     category: {**_COMMON, "consistent": (*_COMMON["consistent"], *own), **_REFERENCE} for category, own in _OWN.items()
 }
-"""For each category and level the ids of its core checks; `consistent` has those of the category's own module too."""
+"""For each category, and for `runtime`, by level the ids of its core checks.
+
+`consistent` has those of the category's own module too.
+"""

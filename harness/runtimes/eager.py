@@ -11,7 +11,7 @@ from transformers.modeling_utils import PreTrainedModel
 from harness.reporter import HarnessFault
 from harness.spec import Backend
 
-_DEVICES = {"cpu": "cpu", "cuda": "cuda", "rocm": "cuda", "mps": "mps", "xpu": "xpu"}
+_DEVICES = {"cpu": "cpu", "cpu_cxx": "cpu", "cuda": "cuda", "rocm": "cuda", "mps": "mps", "xpu": "xpu"}
 
 
 class Eager:
@@ -36,8 +36,8 @@ class Eager:
         return model
 
 
-def make(backend: Backend) -> Eager:
-    """Returns the adapter.
+def device_and_dtype(backend: Backend) -> tuple[torch.device, torch.dtype]:
+    """Returns what PyTorch calls the backend's device and dtype.
 
     Raises:
       HarnessFault: the device or dtype is not one of PyTorch's, or the device is not there.
@@ -50,4 +50,9 @@ def make(backend: Backend) -> Eager:
     device = torch.device(_DEVICES[backend.device])
     if device.type != "cpu" and not getattr(torch, device.type).is_available():
         raise HarnessFault(f"backend {backend.name!r}: PyTorch sees no {backend.device} device on this machine")
-    return Eager(device, dtype)
+    return device, dtype
+
+
+def make(backend: Backend) -> Eager:
+    """Returns the adapter; raises HarnessFault as `device_and_dtype` does."""
+    return Eager(*device_and_dtype(backend))

@@ -4,28 +4,32 @@ BackendInfo = provider(
     doc = "One backend: a device with a runtime on it, a dtype and a tolerance.",
     fields = {
         "adapter": "Depset of files: the module of `harness/runtimes/` that runs the model, and what it needs.",
-        "atol": "Absolute tolerance, a string that reads as a number, in the output's own unit.",
+        "checks": "Which checks its cells run: `category`, those of the model's category, or `runtime`.",
         "counts": "Whether its verdicts count as coverage.",
         "device": "Name of the device, for example `cuda`.",
         "dtype": "Dtype of weights and floating inputs, as torch spells it.",
         "identity": "File: the device's identity as the host detection wrote it. An input of every verdict.",
+        "imports": "Modules that a worker imports once for the runtime.",
+        "known_failures": "What the runtime cannot do, whatever the model: list of dicts.",
         "name": "Name of the backend.",
-        "rtol": "Relative tolerance, a string that reads as a number.",
         "runtime": "Name of the adapter in `harness/runtimes/`.",
+        "tolerance": "Dict of floats: `atol`, `per_layer` and `rtol` of the dtype, see `toolchains/backends.bzl`.",
     },
 )
 
 def _backend_impl(ctx):
     info = BackendInfo(
         adapter = ctx.attr.adapter[DefaultInfo].files,
-        atol = ctx.attr.atol,
+        checks = ctx.attr.checks,
         counts = ctx.attr.counts,
         device = ctx.attr.device,
         dtype = ctx.attr.dtype,
         identity = ctx.file.identity,
+        imports = ctx.attr.imports,
+        known_failures = json.decode(ctx.attr.known_failures),
         name = ctx.label.name,
-        rtol = ctx.attr.rtol,
         runtime = ctx.attr.runtime,
+        tolerance = {name: float(value) for name, value in ctx.attr.tolerance.items()},
     )
     return [info, platform_common.ToolchainInfo(backend = info)]
 
@@ -38,9 +42,10 @@ backend = rule(
             allow_files = [".py"],
             mandatory = True,
         ),
-        "atol": attr.string(
-            doc = "Absolute tolerance. A string, since attributes have no floating type.",
-            mandatory = True,
+        "checks": attr.string(
+            doc = "Which checks its cells run.",
+            default = "category",
+            values = ["category", "runtime"],
         ),
         "counts": attr.bool(
             doc = "Whether its verdicts count as coverage. True but for `mock`.",
@@ -59,12 +64,19 @@ backend = rule(
             allow_single_file = [".json"],
             mandatory = True,
         ),
-        "rtol": attr.string(
-            doc = "Relative tolerance. A string, since attributes have no floating type.",
-            mandatory = True,
+        "imports": attr.string_list(
+            doc = "Modules that a worker imports once for the runtime, before it forks.",
+        ),
+        "known_failures": attr.string(
+            doc = "What the runtime cannot do, whatever the model, as a JSON list.",
+            default = "[]",
         ),
         "runtime": attr.string(
             doc = "Name of the adapter in `harness/runtimes/`.",
+            mandatory = True,
+        ),
+        "tolerance": attr.string_dict(
+            doc = "Tolerances of the dtype. Strings, since attributes have no floating type.",
             mandatory = True,
         ),
     },

@@ -26,20 +26,34 @@ _backend_transition = transition(
     outputs = ["//toolchains:backend"],
 )
 
+def _concerns(backend, key):
+    """Returns whether a declaration's entry, by a check's id or a backend's name, is about this backend's cell."""
+    if "::" not in key:
+        return key == backend.name
+    return key.startswith("runtime::") == (backend.checks == "runtime")
+
 def _spec(ctx, model, backend):
     """Declares the spec: the declaration and the backend as JSON. It changes when and only when they do."""
     spec = ctx.actions.declare_file(ctx.label.name + ".spec.json")
     ctx.actions.write(spec, json.encode_indent(dict(
         model.fields,
         backend = {
+            "checks": backend.checks,
             "device": backend.device,
             "dtype": backend.dtype,
+            "known_failures": backend.known_failures,
             "name": backend.name,
             "runtime": backend.runtime,
-            "tolerance": {"atol": float(backend.atol), "rtol": float(backend.rtol)},
+            "tolerance": backend.tolerance,
         },
         epoch = ctx.attr._epoch[StringSettingInfo].value,
+        known_failures = [entry for entry in model.fields["known_failures"] if _concerns(backend, entry["match"])],
         label = canonical(ctx.label),
+        not_applicable = {
+            check: reason
+            for check, reason in model.fields["not_applicable"].items()
+            if _concerns(backend, check)
+        },
         version = _SPEC_VERSION,
     )) + "\n")
     return spec
@@ -70,6 +84,7 @@ def _verdict(ctx, spec, model, backend, environment):
     startup.add(environment.transformers_root, format = "--transformers=%s")
     if mock:
         startup.add("--mock")
+    startup.add_all(backend.imports, format_each = "--import=%s")
 
     request = ctx.actions.args()
     request.use_param_file("@%s", use_always = True)
@@ -88,14 +103,13 @@ def _verdict(ctx, spec, model, backend, environment):
     # key, and a changed manifest restarts the workers as it should.
     tools = [environment.interpreter, environment.manifest, environment.python]
     harness = ctx.attr._harness[DefaultInfo].files
-    checks = [ctx.attr._checks[DefaultInfo].files, ctx.attr.checks[DefaultInfo].files]
     ctx.actions.run(
         mnemonic = "ModelVerdict",
         progress_message = "Proving %{label}",
         executable = environment.python,
         arguments = [startup, request],
         tools = depset(tools, transitive = [harness] if mock else [harness, environment.core]),
-        inputs = depset([spec, backend.identity] + reference, transitive = checks + [backend.adapter, environment.frozen, model.slices]),
+        inputs = depset([spec, backend.identity] + ctx.files.checks + reference, transitive = [backend.adapter, environment.frozen, model.slices]),
         outputs = [outputs.verdict, outputs.junit, outputs.log, outputs.timings, outputs.observed],
         execution_requirements = {
             "requires-worker-protocol": "json",
@@ -180,9 +194,9 @@ hf_cell_test = rule(
             doc = "Name of the backend, a row of `toolchains/backends.bzl`.",
             mandatory = True,
         ),
-        "checks": attr.label(
-            doc = "The checks of the model's category.",
-            allow_single_file = [".py"],
+        "checks": attr.label_list(
+            doc = "The modules of checks: those of the model's category, or what the backend has in their place.",
+            allow_files = [".py"],
             mandatory = True,
         ),
         "environment": attr.label(
@@ -205,10 +219,6 @@ hf_cell_test = rule(
         ),
         "_allowlist_function_transition": attr.label(
             default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
-        ),
-        "_checks": attr.label(
-            default = "//harness/checks:common",
-            doc = "The checks that every category shares.",
         ),
         "_epoch": attr.label(
             default = "//rules:epoch",

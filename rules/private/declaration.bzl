@@ -1,6 +1,6 @@
 """The declaration of a model: always compatible, no work, what cells and reports depend on."""
 
-load("//toolchains:backends.bzl", "BACKENDS")
+load("//toolchains:backends.bzl", "BACKENDS", "backends_in")
 load(":model_info.bzl", "ModelInfo")
 load(":slice.bzl", "SlicesInfo", "unknown_model_type")
 load(":vocabulary.bzl", "CATEGORIES", "TASKS", "TIERS", "outside_vocabulary")
@@ -31,10 +31,14 @@ def _known_failures(label, encoded):
                 match,
                 ", ".join([row.name for row in BACKENDS]),
             ))
+        if "::" not in match and not (entry.get("check") and entry.get("message")):
+            fail("{}: known_failures['{}'] says not what fails; add known_failure(check = 'runtime::runs', message = '...'), as the log has them".format(label, match))
         entries.append({
+            "check": entry.get("check", ""),
             "expires": expires,
             "issue": entry.get("issue", ""),
             "match": match,
+            "message": entry.get("message", ""),
             "reason": entry["reason"],
         })
     return entries
@@ -141,7 +145,7 @@ def _hf_model_declaration_impl(ctx):
     declaration = ctx.actions.declare_file(ctx.label.name + ".declaration.json")
     ctx.actions.write(declaration, json.encode_indent(dict(
         fields,
-        backends = [] if ctx.attr.unavailable else [row.name for row in BACKENDS],
+        backends = [] if ctx.attr.unavailable else [row.name for row in backends_in(ctx.attr.environment)],
         label = label,
         package = ctx.attr.package,
         unavailable = ctx.attr.unavailable,

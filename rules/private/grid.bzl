@@ -22,8 +22,10 @@ def _hf_grid_impl(ctx):
                 "counts": row.counts,
                 "device": row.device,
                 "dtype": row.dtype,
+                "known_failures": row.known_failures,
                 "name": row.name,
                 "runtime": row.runtime,
+                "tiers": row.tiers or [],
             }
             for row in BACKENDS
         ],

@@ -1,6 +1,6 @@
 """`hf_model` and `hf_unavailable_model`: fan one declaration out to its targets. They compute nothing that a rule could."""
 
-load("//toolchains:backends.bzl", "BACKENDS", "REFERENCE")
+load("//toolchains:backends.bzl", "REFERENCE", "backends_in")
 load("//toolchains/environments:environments.bzl", "DEFAULT_ENVIRONMENT", "ENVIRONMENTS")
 load(":cell.bzl", "hf_cell_test")
 load(":declaration.bzl", "hf_model_declaration")
@@ -8,15 +8,29 @@ load(":index.bzl", "hf_cells")
 
 _LIMITS = ["cpu_seconds", "memory_mib", "wall_seconds"]
 
-def known_failure(reason, expires, issue = ""):
-    """Returns an entry of `known_failures`: a failure that is expected, with its cause.
+def known_failure(reason, expires, issue = "", check = "", message = ""):
+    """Returns an entry of `known_failures`: a failure that is expected, with its cause. Another failure is none.
 
     Args:
       reason: the real cause, in words that a maintainer of the model would accept.
       expires: date as `YYYY-MM-DD` after which the entry must be looked at again.
       issue: link to the issue, or the upstream file that is at fault.
+      check: for an entry of a backend the first check that fails there, `cell` for a death outside any check.
+      message: what that check's message holds, `*` standing for anything. An entry of a backend must have one.
     """
-    return {"expires": expires, "issue": issue, "reason": reason}
+    return {"check": check, "expires": expires, "issue": issue, "message": message, "reason": reason}
+
+def _compatible(backend, tier):
+    """Returns what a cell needs of its platform: the backend's device, and for a tier that it leaves out the config."""
+    if backend.absent:
+        return ["@platforms//:incompatible"]
+    device = ["//toolchains/devices:" + backend.device]
+    if backend.tiers == None or tier in backend.tiers:
+        return device
+    return device + select({
+        "//toolchains:nightly": [],
+        "//conditions:default": ["//toolchains:needs--config=nightly"],
+    })
 
 def _environment(label, name):
     """Returns the targets that a model of the environment `name` depends on; fails if there is none of that name."""
@@ -69,7 +83,8 @@ def hf_model(
       backbones: names of further model folders that the model reaches by its config alone, where neither the
         config class's defaults nor a `model_type` in `config` shows them.
       limits: what one run of a cell may use: `cpu_seconds` (60), `wall_seconds` (900) and `memory_mib` (4096).
-      known_failures: failures that are expected: the backend's name or the check's id, and a `known_failure`.
+      known_failures: failures that are expected: a check's id, or a backend's name where it fails there alone, and a
+        `known_failure`.
       not_applicable: checks that the architecture cannot have the property of, by design: the check's id, and the
         reason. Only for checks above `forward`; what is a defect is a known failure instead.
       unexercised_classes: public classes of the folder that the cell does not run, each with the reason.
@@ -107,12 +122,15 @@ def hf_model(
         **limits
     )
     reference = ([None] + native.glob(["reference.json"], allow_empty = True))[-1]
-    for backend in BACKENDS:
+    for backend in backends_in(environment):
         hf_cell_test(
             name = backend.name,
             size = "small",
             backend = backend.name,
-            checks = "//harness/checks:{}.py".format(category),
+            checks = ["//harness/checks:runtime.py"] if backend.checks == "runtime" else [
+                "//harness/checks:common.py",
+                "//harness/checks:{}.py".format(category),
+            ],
             environment = where.cell,
             model = ":" + name,
             recorded_in = environment,
@@ -123,12 +141,14 @@ def hf_model(
                 "device:" + backend.device,
                 "tier:" + tier,
             ],
-            target_compatible_with = ["@platforms//:incompatible"] if backend.absent else ["//toolchains/devices:" + backend.device],
+            target_compatible_with = _compatible(backend, tier),
             visibility = ["//visibility:public"],
         )
     hf_cells(
         name = "cells",
+        backends = backends_in(environment),
         tags = tags,
+        tier = tier,
     )
 
     _sources()
@@ -175,6 +195,7 @@ def hf_unavailable_model(
     hf_cells(
         name = "cells",
         backends = [],
+        tier = tier,
     )
     _sources()
 

@@ -1,6 +1,5 @@
 """What reports depend on: all declarations, and the verdicts of all cells that this build can run."""
 
-load("//toolchains:backends.bzl", "BACKENDS")
 load(":model_info.bzl", "ModelInfo")
 load(":verdict_info.bzl", "VerdictInfo")
 load(":vocabulary.bzl", "TIERS")
@@ -32,21 +31,24 @@ _hf_verdicts = rule(
     },
 )
 
-def hf_cells(name, backends = BACKENDS, tags = []):
+def hf_cells(name, tier, backends, tags = []):
     """Makes the target that holds the verdicts of this package's cells, where the platform has their devices.
 
-    A cell whose device is absent has no providers, so it is left out by `select`: the target itself is always
-    compatible, and what is missing from it the reports show as `no_hardware`, or as `absent` where the table says so.
+    A cell that this build does not run has no providers, so it is left out by `select`: the target itself is always
+    compatible, and what is missing from it the reports show as `no_hardware`, as `nightly` where its backend leaves the
+    tier out by default, or as `absent` where the table says so.
 
     Args:
       name: name of the target.
+      tier: tier of the model.
       backends: rows of the table that the package has a cell for.
       tags: tags of the target.
     """
     cells = []
     for backend in [row for row in backends if not row.absent]:
+        default = backend.tiers == None or tier in backend.tiers
         cells = cells + select({
-            "//toolchains/devices:" + backend.device: [":" + backend.name],
+            "//toolchains/devices:" + backend.device if default else "//toolchains:{}.nightly".format(backend.device): [":" + backend.name],
             "//conditions:default": [],
         })
     _hf_verdicts(

@@ -74,6 +74,7 @@ class Fork:
 
     def __init__(self, root: Path) -> None:
         self.workspace = Workspace(root, MODELS)
+        self.workspace.only(("cpu", "mock"))
         self.models = root / "fork" / "src" / "transformers" / "models"
         shutil.copytree(
             self.workspace.repository("transformers_5_23") / "transformers",

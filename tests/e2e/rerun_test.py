@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +12,15 @@ import pytest
 from tests.e2e.grid import Run, Workspace
 
 MODELS = ("decoder/gpt2", "decoder/llama", "encoder/bert")
-CELLS = frozenset(f"//models/{model}:{backend}" for model in MODELS for backend in ("cpu", "mock"))
+BACKENDS = ("cpu", "cpu_bfloat16", "mock")
+CELLS = frozenset(f"//models/{model}:{backend}" for model in MODELS for backend in BACKENDS)
 
 
 @pytest.fixture(scope="module")
 def workspace() -> Iterator[Workspace]:
     """Yields a workspace in which all cells have passed once."""
     made = Workspace(Path(os.environ["TEST_TMPDIR"]) / "rerun", MODELS)
+    made.only(BACKENDS)
     first = made.bazel("test", "//models/...")
     assert first.status == 0, first.output
     assert first.proved == CELLS
@@ -52,7 +55,39 @@ def test_edited_check_of_a_category_reruns_that_category(workspace: Workspace) -
     text = (workspace.source / path).read_text(encoding="utf-8")
     run = after(workspace, path, text, text + "\n# edited\n")
     assert run.status == 0, run.output
-    assert run.proved == {cell for cell in CELLS if "/decoder/" in cell}
+    assert run.proved == {cell for cell in CELLS if "/decoder/" in cell and not cell.endswith("_bfloat16")}
+
+
+def test_edited_check_of_a_runtime_reruns_its_backends(workspace: Workspace) -> None:
+    path = "harness/checks/runtime.py"
+    text = (workspace.source / path).read_text(encoding="utf-8")
+    run = after(workspace, path, text, text + "\n# edited\n")
+    assert run.status == 0, run.output
+    assert run.proved == {cell for cell in CELLS if cell.endswith("_bfloat16")}
+
+
+def test_new_row_of_the_table_is_found_everywhere_and_reruns_nothing_else(workspace: Workspace) -> None:
+    table, settings = "toolchains/backends.bzl", ".bazelrc"
+    originals = {path: (workspace.source / path).read_text(encoding="utf-8") for path in (table, settings)}
+    row = '_backend(name = "cpu_again", device = "cpu", runtime = "eager", dtype = "float32", checks = "runtime"),'
+    config = "test:cpu_again --test_tag_filters=backend:cpu_again"
+    workspace.edit(table, "BACKENDS = [\n", f"BACKENDS = [\n    {row}\n")
+    workspace.edit(settings, "test:mock ", f"{config}\ntest:mock ")
+    try:
+        cells = {f"//models/{model}:cpu_again" for model in MODELS}
+        all_of_it = workspace.bazel("test", "--test_tag_filters=backend:cpu,backend:cpu_again", "//models/...")
+        assert all_of_it.status == 0, all_of_it.output
+        assert all_of_it.proved == cells
+        alone = workspace.bazel("test", "--config=cpu_again", "//models/...")
+        assert "3 tests pass" in alone.output, alone.output
+        built = workspace.bazel("build", "//:grid", "//toolchains:cpu_again", "//toolchains:cpu_again.toolchain")
+        assert built.status == 0, built.output
+        grid = json.loads((workspace.source / "bazel-bin/grid.json").read_text(encoding="utf-8"))
+        assert "cpu_again" in [backend["name"] for backend in grid["backends"]]
+        assert len([path for path in grid["verdicts"] if path.endswith("/cpu_again.verdict.json")]) == len(MODELS)
+    finally:
+        for path, text in originals.items():
+            (workspace.source / path).write_text(text, encoding="utf-8")
 
 
 def test_edited_worker_reruns_everything(workspace: Workspace) -> None:
@@ -77,7 +112,7 @@ def test_failing_cell_is_cached_and_still_fails(workspace: Workspace) -> None:
         assert first.status == 3, first.output
         assert "//models/decoder/llama:cpu: config key 'hiden_size'" in first.output
         assert "did you mean 'hidden_size'" in first.output
-        assert first.proved == {"//models/decoder/llama:cpu", "//models/decoder/llama:mock"}
+        assert first.proved == {f"//models/decoder/llama:{backend}" for backend in BACKENDS}
         # A clean output base takes the failure from the disk cache, and it is a failure still.
         clean = workspace.bazel("test", "--keep_going", "//models/...", output_user_root=workspace.root / "failing")
         assert clean.status == 3, clean.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -147,21 +148,43 @@ def test_a_death_outside_any_check_proves_nothing() -> None:
     assert verdict.reason == "outside any check: killed by signal SIGSEGV"
 
 
-@pytest.mark.parametrize("match", ["cpu", "fake::forward"])
-def test_a_known_failure_is_expected(match: str) -> None:
-    verdict = _judge(FAIL, FAIL, known_failures=[known_failure(match)])
+HERE = known_failure("cpu", "fake::forward", "wrong by")
+
+
+@pytest.mark.parametrize("known", [HERE, known_failure("fake::forward"), known_failure("fake::forward", "", "wr*0.4")])
+def test_a_known_failure_is_expected(known: Mapping[str, str]) -> None:
+    verdict = _judge(FAIL, FAIL, known_failures=[known])
     assert (verdict.status, verdict.failed_check) == ("expected_failure", "fake::forward")
     assert verdict.reason == "upstream bug (https://example.org/1)"
 
 
 def test_a_known_failure_of_the_backend_covers_a_death_outside_any_check() -> None:
     record = _record("passed", "passed", "passed", "passed", death=SEGFAULT)
-    assert _judge(record, record, known_failures=[known_failure("cpu")]).status == "expected_failure"
+    known = known_failure("cpu", "cell", "SIGSEGV")
+    assert _judge(record, record, known_failures=[known]).status == "expected_failure"
 
 
-@pytest.mark.parametrize("match", ["cuda", "fake::consistent"])
-def test_a_known_failure_of_something_else_is_none(match: str) -> None:
-    assert _judge(FAIL, FAIL, known_failures=[known_failure(match)]).status == "failed"
+@pytest.mark.parametrize(
+    "known",
+    [
+        known_failure("cuda", "fake::forward"),
+        known_failure("fake::consistent"),
+        known_failure("fake::forward", "", "NaN"),
+        known_failure("cpu", "fake::forward", "NaN"),
+        known_failure("cpu", "fake::built", "wrong"),
+    ],
+)
+def test_a_known_failure_of_something_else_is_none(known: Mapping[str, str]) -> None:
+    verdict = _judge(FAIL, FAIL, known_failures=[known])
+    assert verdict.status == "failed"
+    assert ("not the failure that is expected on this backend" in verdict.reason) == (known["match"] == "cpu")
+
+
+def test_what_a_backend_cannot_do_is_expected_of_any_model_and_missed_in_none() -> None:
+    backend = {"known_failures": [HERE]}
+    assert _judge(FAIL, FAIL, backend=backend).status == "expected_failure"
+    assert _judge(FAIL_EARLIER, FAIL_EARLIER, backend=backend).status == "failed"
+    assert _judge(PASS, backend=backend).status == "passed"
 
 
 def test_a_known_failure_hides_no_other() -> None:
@@ -172,7 +195,7 @@ def test_a_known_failure_hides_no_other() -> None:
 
 
 def test_a_known_failure_is_no_excuse_for_flakiness() -> None:
-    assert _judge(FAIL, PASS, known_failures=[known_failure("cpu")]).status == "flaky"
+    assert _judge(FAIL, PASS, known_failures=[HERE]).status == "flaky"
 
 
 @pytest.mark.parametrize("match", ["cpu", "fake::forward"])
@@ -201,7 +224,7 @@ def test_a_known_failure_whose_check_does_not_apply_says_so() -> None:
     )
 
 
-@pytest.mark.parametrize("explained", ["cpu", "fake::forward"])
+@pytest.mark.parametrize("explained", [HERE, known_failure("fake::forward")])
 @pytest.mark.parametrize(
     ("other", "status", "reason"),
     [
@@ -219,10 +242,10 @@ def test_a_known_failure_whose_check_does_not_apply_says_so() -> None:
     ],
 )
 def test_a_known_failure_that_happens_hides_no_stale_entry(
-    explained: str, other: str, status: str, reason: str
+    explained: Mapping[str, str], other: str, status: str, reason: str
 ) -> None:
     record = _record("not_applicable", "passed", "failed", "not_run")
-    verdict = _judge(record, record, known_failures=[known_failure(explained), known_failure(other)])
+    verdict = _judge(record, record, known_failures=[explained, known_failure(other)])
     assert (verdict.status, verdict.reason, verdict.failed_check) == (status, reason, "fake::forward")
 
 
@@ -239,7 +262,7 @@ def test_a_failure_that_nobody_knows_is_told_before_a_stale_entry() -> None:
 
 def test_a_run_that_planned_nothing_says_nothing_of_its_entries() -> None:
     record = dataclasses.replace(FAIL, checks=(), death=SEGFAULT, blamed="")
-    known = [known_failure("cpu"), known_failure("fake::forward")]
+    known = [known_failure("cpu", "cell", "SIGSEGV"), known_failure("fake::forward")]
     assert _judge(record, record, known_failures=known).status == "expected_failure"
 
 

@@ -28,7 +28,7 @@ def test_a_spec_is_read_with_all_its_parts(tmp_path: Path) -> None:
     file.write_text(spec_text("llama", known_failures=[known_failure("cpu")], config={"hidden_size": 32}))
     spec = specs.load(file)
     assert spec.label == "//models/decoder/llama:cpu"
-    assert spec.backend == Backend("cpu", "cpu", "eager", "float32", Tolerance(1e-5, 1e-5))
+    assert spec.backend == Backend("cpu", "cpu", "eager", "float32", Tolerance(1e-5, 1e-5, 1e-6))
     assert spec.limits == Limits(20, 20, 512)
     assert spec.known_failures == (KnownFailure("cpu", "upstream bug", "https://example.org/1", "2030-01-01"),)
     assert spec.config == {"hidden_size": 32}
@@ -51,6 +51,7 @@ LIMITS = {"cpu_seconds": 1, "wall_seconds": 1, "memory_mib": 1}
         (_changed(limits={**LIMITS, "memory_mib": 0}), "limits.memory_mib must be above zero; leave it out"),
         (_changed(limits={**LIMITS, "cpu_seconds": -1}), "limits.cpu_seconds must be above zero"),
         (_changed(backend=None), "backend.tolerance: expected an object"),
+        (spec_text("llama", backend={"checks": "few"}), "backend.checks 'few' is not one of category, runtime"),
         (_changed(known_failures=[{"match": "cpu"}]), "known_failures: missing fields"),
         (_changed(category="robots"), "//models/decoder/llama:cpu: category 'robots' is not one of encoder, decoder"),
     ],

@@ -31,7 +31,9 @@ def spec_text(name: str, **fields: Any) -> str:
         "device": "cpu",
         "runtime": "eager",
         "dtype": "float32",
-        "tolerance": {"rtol": 1e-5, "atol": 1e-5},
+        "tolerance": {"rtol": 1e-5, "atol": 1e-5, "per_layer": 1e-6},
+        "checks": "category",
+        "known_failures": [],
         **fields.pop("backend", {}),
     }
     spec = {
@@ -61,9 +63,16 @@ def spec_text(name: str, **fields: Any) -> str:
     return json.dumps(spec)
 
 
-def known_failure(match: str) -> Mapping[str, str]:
+def known_failure(match: str, check: str = "", message: str = "") -> Mapping[str, str]:
     """Returns a known failure as it stands in a spec."""
-    return {"match": match, "reason": "upstream bug", "issue": "https://example.org/1", "expires": "2030-01-01"}
+    return {
+        "match": match,
+        "reason": "upstream bug",
+        "issue": "https://example.org/1",
+        "expires": "2030-01-01",
+        "check": check,
+        "message": message,
+    }
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ load("//rules:defs.bzl", "ModelInfo", "VerdictInfo")
 load("//rules/private:declaration.bzl", "hf_model_declaration")
 load("//rules/private:drift.bzl", "hf_drift")
 load("//rules/private:index.bzl", "hf_declarations")
+load("//toolchains:backends.bzl", "BACKENDS")
 
 SAMPLE = "//tests/rules/decoder/sample"
 
@@ -95,6 +96,37 @@ cells_test = analysistest.make(_cells_test_impl, config_settings = {
     "//command_line_option:platforms": str(Label("//tests/rules:cpu_only")),
 })
 
+def _nightly_cells_test_impl(ctx):
+    env = analysistest.begin(ctx)
+    verdicts = analysistest.target_under_test(env)[VerdictInfo].verdicts.to_list()
+    expected = [row.name + ".verdict.json" for row in BACKENDS if row.device == "cpu"]
+    asserts.equals(env, sorted(expected), sorted([file.basename for file in verdicts]))
+    return analysistest.end(env)
+
+nightly_cells_test = analysistest.make(_nightly_cells_test_impl, config_settings = {
+    "//command_line_option:platforms": str(Label("//tests/rules:cpu_only")),
+    str(Label("//toolchains:all_tiers")): True,
+})
+
+def _runtime_cell_test_impl(ctx):
+    env = analysistest.begin(ctx)
+    action = _verdict_action(env)
+    checks = [file.path for file in action.inputs.to_list() if file.path.startswith("harness/checks/")]
+    asserts.equals(
+        env,
+        ["harness/checks/__init__.py", "harness/checks/core.py", "harness/checks/runtime.py"],
+        sorted(checks),
+    )
+    specs = [action for action in analysistest.target_actions(env) if action.mnemonic == "FileWrite" and "tolerance" in action.content]
+    spec = json.decode(specs[0].content)
+    asserts.equals(env, [], spec["known_failures"], "the known failure of cpu is none of another backend's")
+    asserts.equals(env, "runtime", spec["backend"]["checks"])
+    return analysistest.end(env)
+
+runtime_cell_test = analysistest.make(_runtime_cell_test_impl, config_settings = {
+    str(Label("//toolchains:all_tiers")): True,
+})
+
 # --- the same cells in two environments
 
 def _drift_test_impl(ctx):
@@ -171,6 +203,10 @@ _REFUSALS = {
         dict(known_failures = json.encode({"cpu": {"reason": "upstream bug", "expires": "soon"}})),
         ["expires 'soon'", "YYYY-MM-DD"],
     ),
+    "known_failure_of_a_backend_without_message": (
+        dict(known_failures = json.encode({"cpu": {"reason": "upstream bug", "expires": "2027-01-01"}})),
+        ["known_failures['cpu'] says not what fails", "message = '...'"],
+    ),
     "known_failure_without_key": (
         dict(known_failures = json.encode({"tpu": {"reason": "upstream bug", "expires": "2027-01-01"}})),
         ["'tpu' is neither a backend"],
@@ -232,6 +268,8 @@ def hf_model_test_suite(name):
     cell_test(name = "cell_test", target_under_test = SAMPLE + ":cpu")
     mock_cell_test(name = "mock_cell_test", target_under_test = SAMPLE + ":mock")
     cells_test(name = "cells_test", target_under_test = SAMPLE + ":cells")
+    nightly_cells_test(name = "nightly_cells_test", target_under_test = SAMPLE + ":cells")
+    runtime_cell_test(name = "runtime_cell_test", target_under_test = SAMPLE + ":cpu_bfloat16")
     tags_test(name = "tags_test", target_under_test = SAMPLE + ":cpu")
     unavailable_test(name = "unavailable_test", target_under_test = "//models/vision/dinat")
     no_verdicts_test(name = "no_verdicts_test", target_under_test = "//models/vision/dinat:cells")
@@ -262,8 +300,10 @@ def hf_model_test_suite(name):
         "declaration_test",
         "drift_test",
         "mock_cell_test",
+        "nightly_cells_test",
         "no_verdicts_test",
         "one_name_twice_test",
+        "runtime_cell_test",
         "tags_test",
         "unavailable_test",
     ])

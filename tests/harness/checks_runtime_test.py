@@ -1,0 +1,144 @@
+"""Every check of a backend catches the runtime that it is there for: adapters that fail, fall back or are wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from harness.cell import Cell
+from harness.checking import _MARK
+from harness.checks import runtime as checks
+from harness.checks.core import CORE
+from harness.runtimes import Prepared, StageError
+from harness.runtimes.eager import Eager
+from harness.spec import Backend, Tolerance
+from harness.verdict import CheckResult, reached_level
+from tests.harness.broken import run_check, spec_of
+
+AGREES, RUNS = "runtime::agrees_with_eager", "runtime::runs"
+SECOND, STEP = "runtime::second_shape_agrees", "runtime::cached_step_agrees_with_eager"
+
+
+class Fake(Eager):
+    """A runtime that is eager mode, but for what `change` does to an output, and for where it fails.
+
+    Args:
+      change: gets the output and the inputs by name.
+      stage: where it fails, if anywhere.
+      falls_back: whether it hands other shapes than the first to eager mode.
+    """
+
+    def __init__(
+        self, change: Callable[[Any, dict[str, Any]], None] | None = None, stage: str = "", falls_back: bool = False
+    ) -> None:
+        super().__init__(torch.device("cpu"), torch.float32)
+        self._change, self._stage, self._falls_back = change, stage, falls_back
+
+    def prepare(self, model: Any, inputs: Mapping[str, Any]) -> Prepared:
+        """Returns the model in the form of a runtime."""
+        if self._stage not in ("", "run"):
+            raise StageError(self._stage, NotImplementedError("no such operator"), "aten.foo.default")
+        first = inputs["input_ids"].shape
+
+        def call(**given: Any) -> Any:
+            if self._stage == "run":
+                raise StageError("run", RuntimeError("illegal instruction"))
+            outputs = model(**given)
+            if self._change:
+                self._change(outputs, given)
+            if self._falls_back and given["input_ids"].shape != first:
+                prepared.calls -= 1  # its own code did not answer
+            return outputs
+
+        prepared = Prepared(call)
+        return prepared
+
+
+def _cell(runtime: Any, name: str = "llama", dtype: str = "float32", per_layer: float = 1e-6) -> Cell:
+    backend = Backend("cpu_fake", "cpu", "eager", dtype, Tolerance(1e-4, 1e-5, per_layer), "runtime")
+    cell = Cell(dataclasses.replace(spec_of(name), backend=backend))
+    if runtime is not None:
+        cell.__dict__["runtime"] = runtime
+    return cell
+
+
+def _one_element(outputs: Any, given: dict[str, Any]) -> None:
+    outputs.logits[1, -1, 17] += 0.01
+
+
+def _everything_a_little(outputs: Any, given: dict[str, Any]) -> None:
+    outputs.logits *= 1.00002
+
+
+def _nan(outputs: Any, given: dict[str, Any]) -> None:
+    outputs.logits[0, 0, 0] = float("nan")
+
+
+def _second_batch_as_the_first(outputs: Any, given: dict[str, Any]) -> None:
+    outputs.logits[2:] = 0
+
+
+def _stale_cache(outputs: Any, given: dict[str, Any]) -> None:
+    for layer in outputs.past_key_values.layers if given.get("use_cache") else ():
+        layer.keys[:, :, 0] = 0
+
+
+@pytest.mark.parametrize(
+    ("check", "runtime", "says"),
+    [
+        (RUNS, Fake(stage="export"), "stage export at aten.foo.default: NotImplementedError: no such operator"),
+        (RUNS, Fake(stage="compile"), "stage compile at aten.foo.default"),
+        (RUNS, Fake(stage="save"), "stage save at aten.foo.default"),
+        (RUNS, Fake(stage="load"), "stage load at aten.foo.default"),
+        (RUNS, Fake(stage="run"), "stage run: RuntimeError: illegal instruction"),
+        (RUNS, Fake(_nan), "stage run: logits is nan at [0, 0, 0]"),
+        (AGREES, Fake(_one_element), "stage compare: logits differs most at [1, 12, 17] by 0.01"),
+        (AGREES, Fake(_everything_a_little), "and in all by 2e-05 of its norm (tolerance 4.58e-06: 1e-06 for float32"),
+        (SECOND, Fake(_second_batch_as_the_first), "with another shape (input_ids [3, 17], attention_mask [3, 17])"),
+        (SECOND, Fake(falls_back=True), "stage run: eager handed the call back to eager mode"),
+        (STEP, Fake(_stale_cache), "from a cache of 12 tokens"),
+    ],
+)
+def test_a_broken_runtime_is_caught(check: str, runtime: Fake, says: str) -> None:
+    result = run_check(_cell(runtime), check)
+    assert (result.outcome, says in result.message) == ("failed", True), result.message
+
+
+@pytest.mark.parametrize("check", [name for names in CORE["runtime"].values() for name in names])
+def test_a_sound_runtime_passes(check: str) -> None:
+    assert run_check(_cell(Fake()), check).outcome == "passed"
+
+
+@pytest.mark.parametrize("check", [RUNS, AGREES, SECOND, STEP])
+def test_bfloat16_agrees_within_its_policy_and_not_within_that_of_float32(check: str) -> None:
+    assert run_check(_cell(None, dtype="bfloat16", per_layer=0.0078), check).outcome == "passed"
+    strict = run_check(_cell(None, dtype="bfloat16"), check)
+    assert strict.outcome == ("passed" if check == RUNS else "failed"), strict.message
+
+
+def test_a_model_without_a_cache_has_no_step() -> None:
+    assert run_check(_cell(None, "bert"), STEP).outcome == "not_applicable"
+
+
+def test_core_checks_are_those_marked_core() -> None:
+    marks = {f"runtime::{name[5:]}": getattr(value, _MARK, None) for name, value in vars(checks).items()}
+    marked = {name: mark.level for name, mark in marks.items() if mark and mark.core}
+    assert marked == {name: level for level, names in CORE["runtime"].items() for name in names}
+
+
+def test_agreement_reaches_consistent_and_no_deeper() -> None:
+    results = [CheckResult(name, level, True, "passed") for level, names in CORE["runtime"].items() for name in names]
+    assert reached_level(results, CORE["runtime"]) == "consistent"
+    assert reached_level(results[:3], CORE["runtime"]) == "forward"
+
+
+def test_reference_is_not_changed_by_the_backend() -> None:
+    cell = _cell(None, dtype="bfloat16")
+    inputs: dict[str, Tensor] = {"pixel_values": torch.ones(1, dtype=torch.bfloat16)}
+    assert checks._in_float32(inputs)["pixel_values"].dtype == torch.float32
+    assert cell.model.dtype == torch.bfloat16
