@@ -28,16 +28,29 @@ class Bundle:
       packages: what they are in, the better first: one of them is enough.
       programs: each by its name, with the paths it may lie at, as patterns.
       left_out: packages that are not needed. The C library is the host's, whose release the packages are of.
+      releases: of Debian, in the order they are tried, where it is not the host's own; then with its own C library.
       names: what else the one program may be called on PATH.
     """
 
     packages: Sequence[str]
     programs: Mapping[str, Sequence[str]]
     left_out: Sequence[str] = ()
+    releases: Sequence[str] = ()
     names: Sequence[str] = ()
 
 
 BUNDLES = {
+    # The workers of Remote Execution. The stable release has none.
+    "buildbox": Bundle(
+        packages=("buildbox",),
+        programs={
+            "buildbox-casd": ("usr/bin/buildbox-casd",),
+            "buildbox-run-hosttools": ("usr/bin/buildbox-run-hosttools",),
+            "buildbox-worker": ("usr/bin/buildbox-worker",),
+        },
+        left_out=("bubblewrap", "fuse3", "mount"),
+        releases=apt.SUITES,
+    ),
     "chromium": Bundle(
         # The shell without windows is half the size; an older Debian has the whole browser alone.
         packages=("chromium-headless-shell", "chromium"),
@@ -62,6 +75,25 @@ BUNDLES = {
         programs={"nginx": ("usr/sbin/nginx",)},
         left_out=("debconf", "iproute2", "libc6"),
     ),
+    # A host that has it keeps it beside PATH.
+    "postgresql": Bundle(
+        packages=("postgresql-18", "postgresql-17", "postgresql-15"),
+        programs={name: (f"usr/lib/postgresql/*/bin/{name}",) for name in ("initdb", "postgres")},
+        left_out=(
+            "debconf",
+            "libc6",
+            "libllvm14",
+            "libllvm19",
+            "locales",
+            "perl",
+            "postgresql-client-15",
+            "postgresql-client-17",
+            "postgresql-client-18",
+            "postgresql-common",
+            "ssl-cert",
+            "tzdata",
+        ),
+    ),
 }
 
 _UNUSED = ("usr/share/doc", "usr/share/man", "usr/share/lintian", "usr/share/bug", "usr/share/locale", "usr/share/X11")
@@ -69,15 +101,28 @@ _UNUSED = ("usr/share/doc", "usr/share/man", "usr/share/lintian", "usr/share/bug
 # What the host itself has beside PATH lies below it.
 HOST = Path("/")
 
-_WRAPPER = """\
+_START = """\
 #!/bin/sh
 # {packages}
 root="$(dirname "$(readlink -f "$0")")/root"
 lib="$root/usr/lib/x86_64-linux-gnu"
-export LD_LIBRARY_PATH="$lib:$root/lib/x86_64-linux-gnu:$lib/pulseaudio"
+libraries="$lib:$root/lib/x86_64-linux-gnu:$lib/pulseaudio"
+"""
+_WRAPPER = (
+    _START
+    + """\
+export LD_LIBRARY_PATH="$libraries"
 export FONTCONFIG_FILE="$root/fonts.conf"
 exec "$root/{program}" "$@"
 """
+)
+# No LD_LIBRARY_PATH: what the program starts is the host's, with the host's C library.
+_WITH_OWN_C_LIBRARY = (
+    _START
+    + """\
+exec "$lib/ld-linux-x86-64.so.2" --library-path "$libraries" "$root/{program}" "$@"
+"""
+)
 _FONTS = """\
 <?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "fonts.dtd">
@@ -110,7 +155,8 @@ def unpack(bundle: Bundle, state: Path, folder: Path) -> dict[str, str]:
         found = _first(root, places)
         if found is None:
             raise LauncherError(f"{', '.join(files)}: no {name} where its package had one\n{_instead(bundle)}")
-        scripts[name] = _WRAPPER.format(packages=" ".join(files), program=found.relative_to(root))
+        template = _WITH_OWN_C_LIBRARY if bundle.releases else _WRAPPER
+        scripts[name] = template.format(packages=" ".join(files), program=found.relative_to(root))
     return scripts
 
 
@@ -121,16 +167,17 @@ def _first(root: Path, places: Sequence[str]) -> Path | None:
 
 def _download(bundle: Bundle, downloader: Apt) -> list[str]:
     """Downloads the bundle's packages and returns their file names."""
-    release = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+    releases = bundle.releases or [platform.freedesktop_os_release().get("VERSION_CODENAME", "")]
     problems = []
     for source in apt.debian_sources():
-        problem = downloader.select(source, release)
-        for name in bundle.packages if not problem else ():
-            packages = downloader.resolve([name])
-            if packages:
-                downloader.download([name], packages)
-                return sorted(package.file_name for package in packages)
-        problems.append(problem or f"{release} of {source.uri} has no installable {' or '.join(bundle.packages)}")
+        for release in releases:
+            problem = downloader.select(source, release)
+            for name in bundle.packages if not problem else ():
+                packages = downloader.resolve([name])
+                if packages:
+                    downloader.download([name], packages)
+                    return sorted(package.file_name for package in packages)
+            problems.append(problem or f"{release} of {source.uri} has no installable {' or '.join(bundle.packages)}")
     raise apt.download_error("this host's apt sources do not give it", "\n".join(problems))
 
 

@@ -2,7 +2,7 @@
 
 ```python
 debian = use_extension("//rules/private:debian.bzl", "debian", dev_dependency = True)
-use_repo(debian, "chromium", "nginx")
+use_repo(debian, "buildbox", "chromium", "nginx", "postgresql")
 ```
 
 They are the host's own where it has them, or else Debian's packages, by the launcher's code: signatures checked, nothing
@@ -49,7 +49,7 @@ _debian_repository = repository_rule(
 
 def debian_repositories():
     """Makes the repository of each bundle; none is fetched before it is needed."""
-    for bundle in ["chromium", "nginx"]:
+    for bundle in ["buildbox", "chromium", "nginx", "postgresql"]:
         _debian_repository(name = bundle, bundle = bundle)
 
 def _debian_impl(mctx):

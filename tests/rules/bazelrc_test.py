@@ -17,6 +17,13 @@ def test_every_backend_has_a_config_that_selects_its_cells() -> None:
     assert configs == {name: name for name in grid}
 
 
+def test_every_device_has_a_platform_of_remote_machines() -> None:
+    grid = json.loads((ROOT / "tests/rules/backends.json").read_text(encoding="utf-8"))
+    (line,) = [line for line in LINES if line.startswith("common:remote --extra_execution_platforms=")]
+    platforms = [label.removeprefix("//toolchains/platforms:") for label in line.partition("=")[2].split(",")]
+    assert platforms == sorted(set(grid.values()))
+
+
 def test_every_group_of_flags_has_a_reason_above_it() -> None:
     for number, line in enumerate(LINES):
         if line and not line.startswith("#"):

@@ -18,6 +18,8 @@ def _environment(*, transformers, shares = ""):
 DEFAULT_ENVIRONMENT = "transformers-5.23"
 
 ENVIRONMENTS = {
+    # The server of `bazel run //deploy:remote`.
+    "buildgrid": _environment(transformers = False),
     "tools": _environment(transformers = False),
     # The last of transformers 4: models that 5 removed.
     "transformers-4.57": _environment(shares = "transformers-5.23", transformers = True),
