@@ -28,7 +28,8 @@ from transformers.utils.generic import ModelOutput
 
 from harness import shrink
 from harness.folders import NOT_TORCH, names_of_folders
-from harness.spec import Spec, SpecError
+from harness.sessions import over_frames, takes_session
+from harness.spec import MARKS, Spec, SpecError
 
 try:
     from transformers.configuration_utils import PreTrainedConfig
@@ -114,7 +115,10 @@ def main_class(spec: Spec) -> type[PreTrainedModel]:
     for module in modules:
         value = getattr(module, spec.main_class, None)
         if inspect.isclass(value) and issubclass(value, PreTrainedModel):
-            return value
+            found: type[PreTrainedModel] = value
+            if takes_session(found):
+                found.forward = over_frames(found)
+            return found
     known = [
         name
         for module in modules
@@ -194,6 +198,7 @@ def _check_keys(spec: Spec, cls: type[PreTrainedConfig], declared: Mapping[str, 
     known = [*shrink.raw_fields(cls), *cls.attribute_map, *sub_configs, "num_labels", "model_type", "pad_token_id"]
     if hasattr(cls, "set_output_features_output_indices"):
         known += ["out_indices", "out_features"]
+    known += MARKS
     if {"encoder", "decoder"} <= sub_configs.keys():  # a pair's own tokens come with its checkpoints
         known.append("decoder_start_token_id")
     if all(key in known for key in declared):
@@ -290,6 +295,8 @@ def count_features(model: PreTrainedModel, modality: str, given: Mapping[str, to
     if needs_more and (lengths := _formula_of_lengths(model, given)):
         return lengths
     assert owner is not None, f"{type(model).__name__} has a placeholder for each {modality} and no {name}"
+    if hasattr(model.config, "max_state_dim"):  # a robot's cameras stand behind the rows (PI0)
+        given = {**given, "pixel_values": given["pixel_values"].flatten(0, 1)}
     method = getattr(owner, name)
     accepted = inspect.signature(method).parameters
     with torch.no_grad(), seeded(0):

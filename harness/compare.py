@@ -26,9 +26,18 @@ def magnitude(tensor: Tensor) -> float:
     return float(_finite(tensor.detach()).abs().max()) if tensor.numel() else 0.0
 
 
+MASKED = float(-torch.finfo(torch.bfloat16).min)
+"""Masks of scores write minus infinity, or the least number of a type instead; no computed value comes near it."""
+
+
+def shown(tensor: Tensor) -> Tensor:
+    """Returns where `tensor` is a number, and not NaN or what a mask of scores leaves there."""
+    return tensor.abs() < MASKED
+
+
 def _finite(tensor: Tensor) -> Tensor:
-    """Infinity, as a mask of scores leaves it, and NaN as zeros: what is measured against must not grow with them."""
-    return torch.where(torch.isfinite(tensor), tensor, torch.zeros_like(tensor))
+    """What is not `shown` as zeros: what is measured against must not grow with it."""
+    return torch.where(shown(tensor), tensor, torch.zeros_like(tensor))
 
 
 def allowed(expected: Tensor, tolerance: Tolerance) -> Tensor:
@@ -149,8 +158,8 @@ def effect(actual: Tensor, expected: Tensor) -> float:
     if actual.numel() == 0:
         return 0.0
     actual, expected = _real(actual.detach()), _real(expected.detach())
-    finite = torch.isfinite(actual) & torch.isfinite(expected)
-    if not torch.equal(torch.isfinite(actual), torch.isfinite(expected)):
+    finite = shown(actual) & shown(expected)
+    if not torch.equal(shown(actual), shown(expected)):
         return float("inf")
     difference = torch.where(finite, (actual - expected).abs(), torch.zeros_like(expected))
     return magnitude(difference) / max(magnitude(expected), 1e-12)

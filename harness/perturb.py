@@ -25,6 +25,8 @@ STRUCTURAL = frozenset(
         "image_position_ids",
         "video_grid_thw",
         "spatial_shapes",
+        "target_sizes",
+        "target_sizes_videos",
         "image_merge_sizes",
         "video_merge_sizes",
         "position_ids",

@@ -103,11 +103,14 @@ def to_json(environment: str, facts: ModelFacts, checks: Sequence[str], values: 
 def summary(tensor: Tensor) -> dict[str, Any]:
     """Returns shape, mean, standard deviation, largest magnitude and the values at evenly spread positions.
 
-    Infinite entries (masked scores) count as zeros.
+    Masked scores count as zeros.
     """
     import torch
 
-    flat = torch.nan_to_num(tensor.detach().to("cpu").flatten(), posinf=0.0, neginf=0.0)
+    from harness.compare import shown
+
+    flat = tensor.detach().to("cpu").flatten()
+    flat = torch.where(shown(flat), flat, torch.zeros_like(flat))
     flat = (torch.view_as_real(flat).flatten() if flat.is_complex() else flat).double()
     if not flat.numel():
         return {"shape": list(tensor.shape)}

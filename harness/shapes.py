@@ -37,12 +37,19 @@ _LABELLED = ("ForSequenceClassification", "ForImageClassification", "ForAudioCla
 def batch_size(inputs: Mapping[str, Tensor]) -> int | None:
     """Returns the number of rows of a set of inputs; None where none of the usual inputs is there."""
     by_argument = {name.rpartition(".")[2]: tensor for name, tensor in inputs.items()}  # a container's are `part.name`
-    if "grid_thw" in by_argument:  # a tower's: rows of patches of all pictures
+    towers = {"grid_thw"} if "input_ids" in by_argument else {"grid_thw", "image_grid_thw"}
+    if towers & by_argument.keys():  # a tower's: rows of patches of all pictures
         return None
     for name in _BATCHED:
         if name in by_argument and by_argument[name].dim():
             return int(by_argument[name].shape[0])
     return None
+
+
+def row_axis(name: str, inputs: Mapping[str, Tensor]) -> int:
+    """Returns the dimension of an input that holds its rows: the last where pictures are packed side by side."""
+    packed = {"pixel_values": "target_sizes", "pixel_values_videos": "target_sizes_videos"}
+    return -1 if packed.get(name) in inputs else 0
 
 
 def documents_loss(cls: type[Any]) -> bool:
@@ -101,8 +108,10 @@ def documented_shapes(
         tokens = None  # the features of the picture stand before the words (GIT)
     if hasattr(config, "chroma_length") and "input_features" in inputs:
         tokens = None  # the melody and the text stand before the codes (MusicGen Melody)
-    if "audio_input_ids" in inputs:
+    if "audio_input_ids" in inputs and hasattr(config, "num_codebooks"):
         vocabulary = int(config.num_codebooks * config.codebook_size)  # the codes of all codebooks in a row
+    if hasattr(config, "max_action_dim"):
+        tokens, vocabulary = int(config.chunk_size), int(config.max_action_dim)  # what a robot is to do (PI0)
     if hasattr(config, "flow_head_config"):
         vocabulary = 1  # speech is written as vectors: the logits tell whether it ends
     if "visual_embeds" in inputs:

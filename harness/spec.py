@@ -22,6 +22,9 @@ CATEGORIES = ("encoder", "decoder", "encoder_decoder", "vision", "multimodal", "
 
 CHECKS = ("category", "runtime")
 
+MARKS = ("vision_start_token_id", "vision_end_token_id", "audio_start_token_id", "audio_end_token_id")
+"""What stands before and behind placeholders: where a configuration class does not list it, its checkpoints say it."""
+
 
 class SpecError(ValueError):
     """A spec that cannot be used. The message names the label, the fault and the fix."""

@@ -32,6 +32,7 @@ from harness.compare import (
     assert_finite,
     changed,
     effect,
+    shown,
 )
 from harness.generation import loss_of, parameters_of, recurrent_state
 from harness.inputs.labels import judges_tokens
@@ -39,7 +40,7 @@ from harness.inputs.request import takes_labels
 from harness.perturb import is_structural, perturbed
 from harness.reference import difference
 from harness.reporter import HarnessFault
-from harness.shapes import batch_size, disagreement, documented_mask, documented_shapes, documents_loss
+from harness.shapes import batch_size, disagreement, documented_mask, documented_shapes, documents_loss, row_axis
 from harness.unused import reason_unused
 
 # Steps of the training check, and how far each moves every weight against the sign of its gradient (the first
@@ -499,8 +500,9 @@ def _row(inputs: dict[str, Tensor], rows: int, index: int) -> dict[str, Tensor]:
     """Returns the share of each input that belongs to one row; inputs without a batch are given whole."""
     out = {}
     for name, tensor in inputs.items():
-        per_row = tensor.shape[0] // rows if tensor.dim() and tensor.shape[0] % rows == 0 else 0
-        out[name] = tensor[index * per_row : (index + 1) * per_row] if per_row else tensor
+        axis = row_axis(name, inputs)
+        per_row = tensor.shape[axis] // rows if tensor.dim() and tensor.shape[axis] % rows == 0 else 0
+        out[name] = tensor.narrow(axis, index * per_row, per_row) if per_row else tensor
     return out
 
 
@@ -710,7 +712,7 @@ def test_outputs_are_alive(cell: Cell, outputs: dict[str, Tensor]) -> None:
             )
     for name, tensor in outputs.items():
         values = tensor.detach().double()
-        values = values[~torch.isneginf(values)]  # where a mask of scores is documented
+        values = values[shown(values)]
         if values.numel() > 1 and name != "loss":
             spread = float(values.max() - values.min())
             scale = max(float(values.abs().max()), 1e-12)

@@ -24,6 +24,7 @@ from harness.generation import (
     takes,
 )
 from harness.perturb import perturbed
+from harness.shapes import row_axis
 
 _VISUAL = ("pixel_values", "pixel_values_videos", "image_patches", "flattened_patches", "visual_feats", "visual_embeds")
 _PROTEIN = ("protein_input_ids",)
@@ -180,11 +181,12 @@ def test_image_of_a_row_moves_that_row_only(cell: Cell, primary: Tensor) -> None
     """Finds images given to the wrong row, or mixed across the batch."""
     for name in _visual(cell):
         value = cell.inputs[name]
-        rows = primary.shape[0]
-        assert rows > 1 and value.shape[0] % rows == 0, f"{name} of {value.shape[0]} cannot be split into {rows} rows"
-        per_row = value.shape[0] // rows
+        rows, axis = primary.shape[0], row_axis(name, cell.inputs)
+        size = value.shape[axis]
+        assert rows > 1 and size % rows == 0, f"{name} of {size} cannot be split into {rows} rows"
+        per_row = size // rows
         changed = perturbed(cell, cell.inputs, name)[name]
-        mixed = torch.cat([value[: per_row * (rows - 1)], changed[per_row * (rows - 1) :]])
+        mixed = torch.cat([value.narrow(axis, 0, size - per_row), changed.narrow(axis, size - per_row, per_row)], axis)
         outputs = cell.forward(inputs={**cell.inputs, name: mixed})
         after = _per_image(cell, outputs)
         before = _per_image(cell, cell.forward())

@@ -25,6 +25,9 @@ def make_labels(request: Request, made: Mapping[str, Tensor]) -> dict[str, Any]:
     wanted = takes_labels(request.cls) and request.options.get("labels", True) is not None
     if wanted and (labels := _labels(request, made)) is not None:
         found["labels"] = labels
+    if "actions" in parameters and "states" not in made:  # what a robot is to do, which noise is to become (PI0)
+        width, steps = int(request.config.max_action_dim), int(request.config.chunk_size)
+        found["actions"] = request.noise("actions", request.batch, steps, width)
     if "past_values" in made:
         found.update(_series_labels(request, made))
     if "audio_latents" in made and "labels" in found:  # the vectors to say stand in the place of those that were said

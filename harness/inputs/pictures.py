@@ -53,6 +53,8 @@ def pixel_values(request: Request, made: dict[str, Tensor]) -> Tensor:
         return _placed_patches(request, "pixel_values")
     if {"image_grid_thw", "grid_thw"} & set(request.parameters):
         return _patch_rows(request, "pixel_values")
+    if "target_sizes" in request.parameters:
+        return _packed_patches(request, "pixel_values")
     if "spatial_shapes" in request.parameters:  # a batch of rows of patches, each picture with a shape of its own
         return _patch_rows(request, "pixel_values").unflatten(0, (request.batch, -1))
     if first(request.config, "image_grid_pinpoints") and "image_sizes" in request.parameters:
@@ -170,7 +172,8 @@ def _needs_sizes(request: Request) -> bool:
 def _grid(request: Request, name: str = "pixel_values") -> tuple[int, int, int]:
     """Returns frames, rows and columns of patches of a picture or video that is given as rows of patches."""
     merge = int(first(request.config, "spatial_merge_size") or 2)
-    frames = int(first(request.config, "temporal_merge_size") or 1) if "video" in name else 1
+    least = int(first(request.config, "temporal_merge_size") or 1)
+    frames = request.size("video_frames", least) if "video" in name else 1
     return frames, 2 * merge, 2 * merge
 
 
@@ -184,6 +187,22 @@ def _patch_rows(request: Request, name: str) -> Tensor:
     if hasattr(request.config, "vlm_config"):  # ColQwen2 pads the patches of each row
         return request.noise(name, request.batch, patches, features)
     return request.noise(name, request.batch * patches, features)
+
+
+def _packed_patches(request: Request, name: str) -> Tensor:
+    """Patches of the pictures of all rows, side by side in one (1, channels, height of a patch, width)."""
+    patch = int(node_with(request.config, "patch_size").patch_size)
+    _, height, width = _grid(request)
+    return request.noise(name, 1, _channels(request.config), patch, request.batch * height * width * patch)
+
+
+def target_sizes(name: str) -> Callable[[Request, dict[str, Tensor]], Tensor | None]:
+    """Returns a maker of rows and columns of patches of each picture that is packed into an input (MiniCPM-V)."""
+
+    def make_sizes(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+        return torch.tensor([_grid(request)[1:]] * request.batch) if name in made else None
+
+    return make_sizes
 
 
 def shapes(request: Request, made: dict[str, Tensor]) -> Tensor | None:
@@ -249,6 +268,8 @@ def pixel_values_videos(request: Request, made: dict[str, Tensor]) -> Tensor | N
         return None
     if "video_grid_thw" in request.parameters:
         return _patch_rows(request, "pixel_values_videos")
+    if "target_sizes_videos" in request.parameters:
+        return _packed_patches(request, "pixel_values_videos")
     frames = getattr(_vision(request.config), "num_frames", None) or VIDEO_FRAMES
     return make_picture(request, "pixel_values_videos", request.batch, request.size("video_frames", int(frames)))
 

@@ -80,7 +80,9 @@ def observed(value: float) -> Maker:
 def trajectory(name: str, width: str | None = None) -> Maker:
     """Returns a maker of one quantity of each step of a trajectory, as wide as a field of the configuration says."""
 
-    def make_steps(request: Request, made: dict[str, Tensor]) -> Tensor:
+    def make_steps(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+        if width is not None and not hasattr(request.config, width):  # actions of another kind (PI0)
+            return None
         size = 1 if width is None else int(getattr(request.config, width))
         return request.noise(name, request.batch, request.size("sequence_length", DECODER_SEQUENCE), size)
 

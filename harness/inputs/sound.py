@@ -158,8 +158,8 @@ def spoken(request: Request, made: dict[str, Tensor]) -> Tensor:
 
 def codes_among_words(request: Request, made: dict[str, Tensor]) -> Tensor:
     """Codes of sound (batch, frames, codebooks)."""
-    config = request.config
-    return request.integers("audio_input_ids", 0, int(config.codebook_size), request.batch, CODES, config.num_codebooks)
+    size, books = (int(first(request.config, name)) for name in ("codebook_size", "num_codebooks"))
+    return request.integers("audio_input_ids", 0, size, request.batch, CODES, books)
 
 
 def codes_among_words_mask(request: Request, made: dict[str, Tensor]) -> Tensor:

@@ -40,6 +40,8 @@ MAKERS: dict[str, Maker] = {
     "image_grid_thw": pictures.grid_of("pixel_values"),
     "video_grid_thw": pictures.grid_of("pixel_values_videos"),
     "grid_thw": pictures.grid_of("pixel_values", "hidden_states"),
+    "target_sizes": pictures.target_sizes("pixel_values"),
+    "target_sizes_videos": pictures.target_sizes("pixel_values_videos"),
     "pixel_mask": pictures.pixel_mask,
     "pixel_attention_mask": pictures.pixel_attention_mask,
     "bool_masked_pos": pictures.masked_patches,

@@ -18,7 +18,7 @@ from typing import Any
 from harness.folders import path_of
 from harness.reporter import HarnessFault, PlannedCheck, Reporter
 from harness.scan import Config, Folder, ScanError, scan_folder
-from harness.spec import Spec, SpecError
+from harness.spec import MARKS, Spec, SpecError
 from harness.verdict import CHECK_LEVELS, CheckResult, ModelFacts
 
 COMMON_FIELDS = (
@@ -102,7 +102,7 @@ class Declaration:
         self._check_keys(config, self._spec.config, "config")
 
     def _check_keys(self, config: Config, declared: Mapping[str, Any], where: str) -> None:
-        known = [*config.fields, *config.sub_configs, *COMMON_FIELDS, *self._read_names]
+        known = [*config.fields, *config.sub_configs, *COMMON_FIELDS, *MARKS, *self._read_names]
         for key, value in declared.items():
             if key not in known:
                 raise SpecError(f"{self._spec.label}: {where} key {key!r} is not a field of it{_nearest(key, known)}")

@@ -12,6 +12,7 @@ import pytest
 from harness import checking, messages
 from harness.cell import pytest_arguments
 from harness.reporter import HarnessFault, PlannedCheck
+from harness.spec import KnownFailure
 from harness.verdict import CheckResult, ModelFacts
 
 
@@ -53,6 +54,7 @@ class FakeCell:
     class spec:
         label = "//models/decoder/made_up:cpu"
         not_applicable: ClassVar[dict[str, str]] = {}
+        known_failures: ClassVar[tuple[KnownFailure, ...]] = ()
 
 
 HEAD = "import pytest\nfrom harness.checking import check\n"
@@ -110,6 +112,24 @@ def test_a_failed_level_keeps_later_ones_from_running_and_says_which(
     assert found["breaks"][1].startswith("no weights\n")
     assert found["sibling"] == ("passed", "")
     assert found["later"] == found["latest"] == ("not_run", f"{breaks} failed")
+
+
+@pytest.mark.parametrize(
+    ("level", "message", "then"),
+    [("consistent", "no *", "passed"), ("consistent", "other", "not_run"), ("forward", "no *", "not_run")],
+)
+def test_a_known_failure_of_a_model_that_runs_keeps_its_numbers_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: str, message: str, then: str
+) -> None:
+    known = KnownFailure(f"made0_{abs(hash(str(tmp_path)))}::breaks", "a cause", "", "2999-01-01", message=message)
+    monkeypatch.setattr(FakeCell.spec, "known_failures", (known,))
+    recorder = run(
+        tmp_path,
+        monkeypatch,
+        f'@check(level="{level}")\ndef test_breaks(cell):\n    "d"\n    assert False, "no weights"\n'
+        '@check(level="reference")\ndef test_compares(cell):\n    "d"\n',
+    )
+    assert outcomes(recorder)["compares"][0] == then
 
 
 @pytest.mark.parametrize(

@@ -35,3 +35,14 @@ def test_an_effect_is_measured_against_what_is_finite() -> None:
     assert effect(torch.tensor([1.0, 2.2, float("-inf")]), MASKED) == pytest.approx(0.1)
     with pytest.raises(AssertionError, match="logits does not move when a word is changed"):
         assert_moved("logits", MASKED.clone(), MASKED, "when a word is changed")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_mask_may_be_the_least_number_of_a_type(dtype: torch.dtype) -> None:
+    masked = torch.tensor([1.0, 2.0, torch.finfo(dtype).min])
+    assert magnitude(masked) == 2
+    assert_close("logits", masked.clone(), masked, LOOSE)
+    assert effect(torch.tensor([1.0, 2.2, torch.finfo(dtype).min]), masked) == pytest.approx(0.1)
+    assert effect(torch.tensor([1.0, 2.0, 0.0]), masked) == float("inf")
+    with pytest.raises(AssertionError, match=r"logits differs first at \[1\] by 1"):
+        assert_close("logits", torch.tensor([1.0, 3.0, torch.finfo(dtype).min]), masked, LOOSE)

@@ -16,6 +16,7 @@ from harness.inputs.configs import special_tokens
 from harness.inputs.labels import judges_tokens
 from harness.inputs.request import CHOICES, SEQUENCE, Request, source_of, takes_labels
 from harness.inputs.text import boxes
+from harness.shapes import row_axis
 from harness.spec import SpecError
 from tests.harness.made_up import PairConfig, TextConfig, TowerConfig
 
@@ -369,6 +370,42 @@ def test_grids_count_the_patches_of_pictures_and_videos() -> None:
     made = make(PicturesWithGrids, shrink.shrink(TowerConfig()), category="multimodal")
     assert int(made["image_grid_thw"].prod(-1).sum()) == made["pixel_values"].shape[0]
     assert int(made["video_grid_thw"].prod(-1).sum()) == made["pixel_values_videos"].shape[0]
+
+
+class PackedPictures(Words):
+    """Takes pictures and videos of all rows in one row of patches."""
+
+    def forward(
+        self,
+        pixel_values: Any,
+        target_sizes: Any = None,
+        pixel_values_videos: Any = None,
+        target_sizes_videos: Any = None,
+    ) -> None:
+        """Only the signature counts."""
+
+
+def test_packed_pictures_are_as_wide_as_their_patches_and_rows_lie_along_them() -> None:
+    made = make(PackedPictures, shrink.shrink(TowerConfig()), category="multimodal")
+    for pictures, sizes in (("pixel_values", "target_sizes"), ("pixel_values_videos", "target_sizes_videos")):
+        rows, channels, patch, width = made[pictures].shape
+        assert (rows, channels) == (1, 3)
+        assert width == patch * int(made[sizes].prod(-1).sum())
+        assert row_axis(pictures, made) == -1
+    assert row_axis("pixel_values", {"pixel_values": made["pixel_values"]}) == 0
+
+
+class Robot(Words):
+    """Learns what to do from what is given as `actions`, and has no trajectory of states."""
+
+    def forward(self, state: Any, actions: Any = None) -> None:  # type: ignore[override]
+        """Only the signature counts."""
+
+
+def test_a_robot_learns_actions_as_labels(words: Any) -> None:
+    words.max_action_dim, words.chunk_size = 5, 4
+    assert "actions" not in make(Robot, words)
+    assert make(Robot, words, labels=True)["actions"].shape == (2, 4, 5)
 
 
 def test_declared_segments_boxes_and_multiples_of_the_batch(words: Any) -> None:

@@ -42,6 +42,7 @@ def test_another_tensor_differs(changed: torch.Tensor, says: str) -> None:
 def test_masked_scores_and_empty_and_complex_outputs_have_a_summary() -> None:
     scores = torch.tensor([[0.5, float("-inf")]])
     assert reference.summary(scores)["max"] == 0.5
+    assert reference.summary(scores.nan_to_num())["max"] == 0.5
     assert reference.summary(torch.zeros(0, 3)) == {"shape": [0, 3]}
     assert reference.difference({"shape": [0, 3]}, {"shape": [0, 3]}) == ""
     assert reference.summary(torch.tensor([3 + 4j]))["at"] == [3.0, 4.0]
