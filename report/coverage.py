@@ -25,6 +25,7 @@ from report import (
     links,
     markdown,
     page,
+    prediction,
     recording,
     revision,
     strict,
@@ -95,7 +96,9 @@ def _record(coverage: Coverage, today: datetime.date) -> str:
         raise strict.InputError(
             "a stored report says neither when nor of which commit it is; record a build: no --from"
         )
-    return recording.append(coverage, workspace / recording.FILE, today.isoformat(), revision.current(workspace))
+    said = recording.append(coverage, workspace / recording.FILE, today.isoformat(), revision.current(workspace))
+    changed = prediction.keep(workspace, [cell.label for cell in coverage.cells])
+    return f"{said}\n{workspace / prediction.FILE}: the seconds of {changed} cells are new or others"
 
 
 def _write(coverage: Coverage, stored: history.History, today: str) -> None:

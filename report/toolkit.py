@@ -26,6 +26,7 @@ _QUERY = flags.DEFINE_string("query", None, "The declarations, as genquery print
 _QUOTAS = flags.DEFINE_string("quotas", None, "The table of quotas.", required=True)
 _RANKING = flags.DEFINE_string("ranking", None, "What decides the order of `missing`.", required=True)
 _ROOT = flags.DEFINE_string("root", None, "Folder that the paths are relative to. Without it they are runfiles paths.")
+_SECONDS = flags.DEFINE_string("seconds", None, "What cells took, as `record` kept it.", required=True)
 _UNDECLARED = flags.DEFINE_string("undeclared", None, "Why some folders have no declaration.", required=True)
 
 _BACKEND = flags.DEFINE_string("backend", "cpu", "The backend of the cells that are meant.")
@@ -246,7 +247,7 @@ def _affected(words: Sequence[str]) -> int:
     for label in cells:
         if label.endswith(f":{backend}"):
             print(label)
-    rows = prediction.rows(cells, prediction.seconds(here.root))
+    rows = prediction.rows(cells, prediction.read(_file(_SECONDS.value)) | prediction.seconds(here.root))
     said = (
         f"{len(changed)} files changed since {_since()} and can touch {len(cells)} cells; CPU s are of their last runs"
     )

@@ -6,7 +6,10 @@ import json
 import os
 from pathlib import Path
 
+import pytest
+
 from report import prediction
+from report.strict import InputError
 
 
 def _timings(root: Path, configuration: str, cell: str, made: int, *seconds: float) -> None:
@@ -29,3 +32,29 @@ def test_a_cell_that_never_ran_is_taken_for_the_median() -> None:
     known = {"//models/a:cpu": 2.0, "//models/b:cpu": 4.0, "//models/c:cpu": 12.0}
     cells = ["//models/a:cpu", "//models/new:cpu", "//models/a:cuda"]
     assert prediction.rows(cells, known) == [["cpu", "2", "6", "1"], ["cuda", "1", "-", "1"]]
+
+
+def test_what_is_kept_is_of_the_grid_and_not_moved_by_noise(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    llama, gpt2, gone = "//models/decoder/llama:cpu", "//models/decoder/gpt2:cpu", "//models/decoder/gone:cpu"
+    file = tmp_path / prediction.FILE
+    file.write_text(json.dumps({"version": 1, "seconds": {llama: 2.0, gpt2: 2.0, gone: 1.0}}))
+    _timings(tmp_path, "new", llama, 1, 2.6)
+    _timings(tmp_path, "new", gpt2, 1, 4.01)
+    assert prediction.keep(tmp_path, [llama, gpt2]) == 2
+    assert prediction.read(file) == {llama: 2.0, gpt2: 4.0}
+    assert prediction.keep(tmp_path, [llama, gpt2]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{half", "is not JSON"),
+        ('{"version": 2, "seconds": {}}', "newer than this checkout"),
+        ('{"version": 1, "seconds": {"a": "1"}}', "seconds"),
+    ],
+)
+def test_kept_seconds_that_cannot_be_used_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "seconds.json").write_text(text)
+    with pytest.raises(InputError, match=message):
+        prediction.read(tmp_path / "seconds.json")

@@ -190,6 +190,7 @@ def toolkit(folder: Path, *words: str, **environ: str) -> subprocess.CompletedPr
         "inventory": inventory,
         "quotas": {tier: {"forward": 1.0} for tier in TIERS},
         "ranking": {"version": 1, "source": "made up", "weights": weights, "ratings": ratings},
+        "seconds": {"version": 1, "seconds": {}},
         "undeclared": {"mamba": "its scan has no kernel here"},
     }
     for name, value in tables.items():
