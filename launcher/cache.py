@@ -1,8 +1,8 @@
 """The launcher's private cache folder: where it is, its lock, what is whole in it.
 
 Layout: `python` (the interpreter remembered by bazelw), `path-bazel.json` (see
-on_path.py), `lock`, `apt/` (download state, gone once a prefix is complete) and
-one `bazel-<version>-<recipe>/` prefix per recipe.
+on_path.py), `remote-*.bazelrc` (see addresses.py), `lock`, `apt/` (download state,
+gone once a prefix is complete) and one `bazel-<version>-<recipe>/` prefix per recipe.
 """
 
 import contextlib
@@ -75,14 +75,15 @@ def bazel_of(prefix: Path) -> Path:
     return prefix / "bin" / "bazel"
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a small file so that no reader ever sees half of it.
+def write_atomically(path: Path, text: str, mode: int = 0o666) -> None:
+    """Writes a small file so that no reader ever sees half of it, nor whoever `mode` keeps out any of it.
 
     Raises:
         OSError: the folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}")
+    partial.touch(mode)
     partial.write_text(text)
     partial.replace(path)
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from launcher import cache, on_path
+from launcher import addresses, cache, on_path
 from launcher.errors import EXIT_CODE, LauncherError
 
 # The one version that prefix.py knows how to unpack and relocate.
@@ -24,6 +24,7 @@ def main(argv: Sequence[str]) -> NoReturn:
     root, *arguments = argv
     try:
         program = choose_bazel(Path(root), arguments, os.environ)
+        arguments = [*addresses.startup_options(os.environ), *arguments]
         # Python ignores SIGPIPE, and an ignored signal stays so across exec: Bazel
         # would not notice that `bazelw query ... | head` has seen enough.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
