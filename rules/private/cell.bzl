@@ -5,9 +5,9 @@ load(":declaration.bzl", "canonical")
 load(":environment_info.bzl", "EnvironmentInfo")
 load(":model_info.bzl", "ModelInfo")
 load(":settings.bzl", "StringSettingInfo")
+load(":spec.bzl", "spec_text")
 load(":verdict_info.bzl", "VerdictInfo")
 
-_SPEC_VERSION = 1
 _ACCELERATOR = "//toolchains:accelerator"
 
 # What Bazel sets aside for one run: a forked child is single-threaded; the median tiny model and its checks need
@@ -26,36 +26,10 @@ _backend_transition = transition(
     outputs = ["//toolchains:backend"],
 )
 
-def _concerns(backend, key):
-    """Returns whether a declaration's entry, by a check's id or a backend's name, is about this backend's cell."""
-    if "::" not in key:
-        return key == backend.name
-    return key.startswith("runtime::") == (backend.checks == "runtime")
-
 def _spec(ctx, model, backend):
-    """Declares the spec: the declaration and the backend as JSON. It changes when and only when they do."""
+    """Declares the spec."""
     spec = ctx.actions.declare_file(ctx.label.name + ".spec.json")
-    ctx.actions.write(spec, json.encode_indent(dict(
-        model.fields,
-        backend = {
-            "checks": backend.checks,
-            "device": backend.device,
-            "dtype": backend.dtype,
-            "known_failures": backend.known_failures,
-            "name": backend.name,
-            "runtime": backend.runtime,
-            "tolerance": backend.tolerance,
-        },
-        epoch = ctx.attr._epoch[StringSettingInfo].value,
-        known_failures = [entry for entry in model.fields["known_failures"] if _concerns(backend, entry["match"])],
-        label = canonical(ctx.label),
-        not_applicable = {
-            check: reason
-            for check, reason in model.fields["not_applicable"].items()
-            if _concerns(backend, check)
-        },
-        version = _SPEC_VERSION,
-    )) + "\n")
+    ctx.actions.write(spec, spec_text(canonical(ctx.label), model.fields, backend, ctx.attr._epoch[StringSettingInfo].value))
     return spec
 
 def _reference(ctx, environment):

@@ -1,5 +1,6 @@
 """What reports depend on: all declarations, and the verdicts of all cells that this build can run."""
 
+load(":bundle.bzl", "hf_specs")
 load(":model_info.bzl", "ModelInfo")
 load(":verdict_info.bzl", "VerdictInfo")
 load(":vocabulary.bzl", "TIERS")
@@ -86,7 +87,8 @@ hf_declarations = rule(
 def hf_model_index(name, packages):
     """Makes the targets that reports depend on, from the packages below this one.
 
-    `declarations` has every declaration and `verdicts` every verdict that this build can run.
+    `declarations` has every declaration, `verdicts` every verdict that this build can run, and `specs` the spec of every
+    cell, whether or not any machine can run it.
 
     Args:
       name: name of a filegroup with the BUILD files of all models.
@@ -101,6 +103,11 @@ def hf_model_index(name, packages):
     )
     hf_declarations(
         name = "declarations",
+        models = models,
+        visibility = ["//visibility:public"],
+    )
+    hf_specs(
+        name = "specs",
         models = models,
         visibility = ["//visibility:public"],
     )
