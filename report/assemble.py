@@ -5,6 +5,7 @@ Pure: no files, no clock. What counts as covered is defined in `report.coverage_
 
 from __future__ import annotations
 
+import dataclasses
 import typing
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,7 @@ from report.coverage_format import (
 )
 from report.declaration import CATEGORIES, TIERS, Declaration, KnownFailure
 from report.grid import Backend, Contents
+from report.imported import Record
 from report.strict import InputError
 
 COVERED_FROM = "forward"
@@ -47,7 +49,7 @@ def assemble(contents: Contents) -> Coverage:
         declarations.values(), key=lambda item: (CATEGORIES.index(item.category), TIERS.index(item.tier), item.name)
     )
     cells = tuple(
-        _cell(declaration, backend, by_cell.get(declaration.cell_label(backend.name)))
+        _cell(declaration, backend, by_cell.get(declaration.cell_label(backend.name)), contents)
         for declaration in ordered
         for backend in contents.backends
     )
@@ -165,15 +167,40 @@ def is_covered(backend: Backend, status: str, level: str) -> bool:
     """Returns whether a cell counts; `report.coverage_format` has the reasons."""
     return (
         backend.counts
-        and status in verdicts.GREEN
+        and (status in verdicts.GREEN or status == "imported")
         and level in verdicts.LEVELS
         and verdicts.LEVELS.index(level) >= verdicts.LEVELS.index(COVERED_FROM)
     )
 
 
-def _cell(declaration: Declaration, backend: Backend, verdict: Verdict | None) -> Cell:
+def _cell(declaration: Declaration, backend: Backend, verdict: Verdict | None, contents: Contents) -> Cell:
+    """Returns the cell by this build's own verdict, else by an imported one, else by why there is none."""
     if verdict is None:
-        return _cell_without_run(declaration, backend)
+        found = contents.imported.get(declaration.cell_label(backend.name))
+        if found is None or backend.name not in declaration.backends:
+            return _cell_without_run(declaration, backend)
+        return _imported_cell(declaration, backend, *found)
+    return _cell_with_run(declaration, backend, verdict)
+
+
+def _imported_cell(declaration: Declaration, backend: Backend, record: Record, why_stale: str) -> Cell:
+    """Returns the cell of a verdict that another machine found; a stale one proves nothing."""
+    if why_stale:
+        return dataclasses.replace(
+            _cell_without_run(declaration, backend),
+            status="imported_stale",
+            reason=f"{why_stale}; {record.origin}",
+            device=record.verdict.device,
+            imported=True,
+        )
+    _check_fits(record.verdict, declaration, backend.name, {backend.name: backend})
+    cell = _cell_with_run(declaration, backend, record.verdict)
+    reason = "; ".join(text for text in (cell.reason, record.origin) if text)
+    status = "imported" if cell.status == "passed" else cell.status
+    return dataclasses.replace(cell, status=status, reason=reason, imported=True)
+
+
+def _cell_with_run(declaration: Declaration, backend: Backend, verdict: Verdict) -> Cell:
     expects = verdict.status in ("expected_failure", "unexpected_pass")
     return Cell(
         label=verdict.label,

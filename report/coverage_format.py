@@ -8,6 +8,10 @@ What counts. A cell is **covered** if it is a real run (its backend counts; `moc
 it did reach and no deeper: a model whose cache is known to be broken is covered at `forward`; a model that is known
 not to run at all is not covered. `failed`, `flaky` and `unexpected_pass` never count, whatever level they reached,
 for each asks a person to do something. A model is covered if one of its cells is.
+
+A verdict of another machine, imported from a bundle, is such a run as long as its declaration and harness are today's:
+it counts, on its backend, under a status of its own, so that no sum hides where it comes from. A stale one counts for
+nothing. One that is no pass keeps its status, and is as much in need of attention as any.
 """
 
 from __future__ import annotations
@@ -30,19 +34,23 @@ STATUSES = (
     "failed",
     "flaky",
     "unexpected_pass",
+    "imported",
+    "imported_stale",
     "no_hardware",
     "nightly",
     "absent",
     "no_package",
     "not_declared",
 )
-"""`no_hardware`: declared, but this build has no verdict. `nightly`: its backend leaves the model's tier to
+"""`imported`: passed on another machine, by the bundle, with the declaration and the harness of today.
+`imported_stale`: it ran there, and one of the two has changed since.
+`no_hardware`: declared, but this build has no verdict. `nightly`: its backend leaves the model's tier to
 `--config=nightly`. `absent`: the backend, or the model, has no implementation.
 `no_package`: the model needs a package that no environment can have.
 `not_declared`: the model has no cell on that backend. The others are the verdict's own."""
 
-NEVER_RAN = ("no_hardware", "nightly", "absent", "no_package", "not_declared")
-"""The statuses without a verdict."""
+NEVER_RAN = ("imported_stale", "no_hardware", "nightly", "absent", "no_package", "not_declared")
+"""The statuses without a verdict that says anything of today."""
 
 ATTENTION = ("failed", "flaky", "unexpected_pass")
 """The statuses that fail a test."""
@@ -77,6 +85,7 @@ class Cell:
       gradient_share: share of them that a gradient reached, 0 to 1.
       classes: the public model classes that were exercised.
       device: the device's identity.
+      imported: whether another machine ran it.
     """
 
     label: str
@@ -94,6 +103,7 @@ class Cell:
     gradient_share: float = 0.0
     classes: tuple[str, ...] = ()
     device: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    imported: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

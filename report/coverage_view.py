@@ -20,6 +20,8 @@ _WORDS = {
     "failed": "FAIL",
     "flaky": "FLAKY",
     "unexpected_pass": "XPASS",
+    "imported": "imported",
+    "imported_stale": "stale",
     "no_hardware": "no hardware",
     "nightly": "nightly",
     "absent": "absent",
@@ -99,7 +101,7 @@ def _levels(summary: Summary) -> str:
 
 
 def _troubles(summary: Summary) -> str:
-    words = ("failed", "flaky", "unexpected_pass", "expected_failure")
+    words = ("failed", "flaky", "unexpected_pass", "expected_failure", "imported")
     found = [f"{summary.statuses[word]} {word.replace('_', ' ')}" for word in words if summary.statuses[word]]
     return f" ({', '.join(found)})" if found else ""
 
@@ -114,6 +116,8 @@ def _notes(coverage: Coverage) -> Iterator[Text]:
                 f"{backend.name}: {passed} of {summary.models} declarations hold; no model ran, counts for nothing"
             )
     for status, words in (
+        ("imported", "imported from other machines"),
+        ("imported_stale", "imported, and stale since"),
         ("no_hardware", "no hardware here"),
         ("nightly", "only with --config=nightly"),
         ("absent", "no implementation yet"),
@@ -125,8 +129,14 @@ def _notes(coverage: Coverage) -> Iterator[Text]:
         ]
         if idle:
             yield plain(f"{words} (cells): {', '.join(idle)}", STYLES[status])
+    for device in sorted({_device(cell) for cell in coverage.cells if cell.imported}):
+        yield plain(f"imported from: {device}", STYLES["imported"])
     if coverage.inventory and coverage.inventory.vanished:
         yield plain(f"declared, but not in the environment: {', '.join(coverage.inventory.vanished)}", "bold red")
+
+
+def _device(cell: Cell) -> str:
+    return f"{cell.backend}: {', '.join(f'{name} {value}' for name, value in sorted(cell.device.items()))}"
 
 
 def _attention(coverage: Coverage) -> Iterator[RenderableType]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.verdict import LEVELS
-from report import compare, coverage_view, history, strict
+from report import compare, history, strict
 from report.coverage_format import ATTENTION, Coverage, Model
 from report.declaration import TIERS
 
@@ -101,8 +101,8 @@ def _expired(coverage: Coverage, today: str) -> Iterator[Offence]:
 
 
 def _silent(coverage: Coverage) -> Iterator[Offence]:
-    """Yields cells without a verdict on a backend that did run others: a backend without hardware runs none."""
-    running = {backend.name for backend in coverage.backends if coverage_view.ran(coverage.by_backend[backend.name])}
+    """Yields cells without a verdict on a backend that did run others here: one without hardware runs none."""
+    running = {cell.backend for cell in coverage.cells if cell.runs and not cell.imported}
     for cell in coverage.cells:
         if cell.status == "no_hardware" and cell.backend in running:
             yield Offence(f"{cell.label}: no verdict, though {cell.backend} runs here", _test(cell.label))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import verdict as verdicts
-from report import declaration, strict
+from report import declaration, imported, strict
 from report.declaration import Declaration, KnownFailure
 
 VERSION = 1
@@ -56,6 +56,8 @@ class Grid:
       undeclared: path of the reasons why folders have no declaration, or None.
       upstream: for each environment the address of its folder of model folders.
       environment: the one whose inventory it is; empty for that of every declaration.
+      imported: paths of the verdicts that other machines found.
+      manifest: path of the bundle's manifest, which says what imported verdicts must be of; None without any.
     """
 
     declarations: tuple[str, ...]
@@ -66,6 +68,8 @@ class Grid:
     undeclared: str | None = None
     upstream: Mapping[str, str] = dataclasses.field(default_factory=dict)
     environment: str = ""
+    imported: tuple[str, ...] = ()
+    manifest: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +82,7 @@ class Contents:
       undeclared: for each folder without a declaration the reason; empty without a list.
       upstream: for each environment the address of its folder of model folders.
       environment: the one whose inventory it is; empty for that of every declaration.
+      imported: by cell the verdict of another machine, and why it does not count any more; empty where it does.
     """
 
     declarations: tuple[Declaration, ...]
@@ -88,6 +93,7 @@ class Contents:
     undeclared: Mapping[str, str] = dataclasses.field(default_factory=dict)
     upstream: Mapping[str, str] = dataclasses.field(default_factory=dict)
     environment: str = ""
+    imported: Mapping[str, tuple[imported.Record, str]] = dataclasses.field(default_factory=dict)
 
 
 def load(path: Path, locate: Locate) -> Contents:
@@ -111,7 +117,13 @@ def load(path: Path, locate: Locate) -> Contents:
         undeclared={} if grid.undeclared is None else read_texts(locate(grid.undeclared), "list of undeclared folders"),
         upstream=grid.upstream,
         environment=grid.environment,
+        imported={} if grid.manifest is None else _imported(grid, locate(grid.manifest), locate),
     )
+
+
+def _imported(grid: Grid, manifest: Path, locate: Locate) -> dict[str, tuple[imported.Record, str]]:
+    records = [record for path in grid.imported for record in imported.read(locate(path))]
+    return imported.current(records, imported.read_manifest(manifest))
 
 
 def _verdict(path: Path) -> verdicts.Verdict:

@@ -155,13 +155,17 @@ States = Mapping[tuple[str, str], tuple[str, str]]
 
 
 def states_of(coverage: Coverage, environment: str) -> States:
-    """Returns the states of the models of `environment` in `coverage`."""
+    """Returns the states of the models of `environment` in `coverage`.
+
+    Imported verdicts are left out: a history is of what its own builds proved, and an edit of the harness, which makes
+    them stale, makes no model worse.
+    """
     names = {model.label: model.name for model in coverage.models if model.environment == environment}
     counts = {backend.name for backend in coverage.backends if backend.counts}
     return {
         (names[cell.model], cell.backend): (cell.status, cell.level)
         for cell in coverage.cells
-        if cell.model in names and cell.backend in counts and cell.status not in NEVER_RAN
+        if cell.model in names and cell.backend in counts and cell.status not in NEVER_RAN and not cell.imported
     }
 
 

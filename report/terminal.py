@@ -25,6 +25,8 @@ STYLES = {
     "failed": "bold red",
     "flaky": "bold red",
     "unexpected_pass": "bold red",
+    "imported": "cyan",
+    "imported_stale": "dim",
     "no_hardware": "dim",
     "nightly": "dim",
     "absent": "dim",

@@ -14,6 +14,8 @@ MARKS = {
     "failed": "✕",
     "flaky": "≈",
     "unexpected_pass": "▲",
+    "imported": "◆",
+    "imported_stale": "◇",
     "no_hardware": "○",
     "nightly": "◌",
     "absent": "–",
@@ -28,6 +30,8 @@ MEANINGS = {
     "failed": "a check failed, twice alike",
     "flaky": "two runs disagree",
     "unexpected_pass": "passes although its declaration expects a failure",
+    "imported": "every check passed on another machine; brought here by the bundle",
+    "imported_stale": "ran on another machine, before its declaration or harness changed; counts for nothing",
     "no_hardware": "declared; this build has no device for it",
     "nightly": "declared; runs with --config=nightly",
     "absent": "no implementation exists",
@@ -44,7 +48,9 @@ _ORDER = (
     "no_package",
     "no_hardware",
     "nightly",
+    "imported_stale",
     "expected_failure",
+    "imported",
     "passed",
 )
 
@@ -52,7 +58,7 @@ _ORDER = (
 def rank(status: str, level: str) -> tuple[bool, int, int]:
     """Returns what orders cells of backends that count from worse to better: covered, then depth, then status."""
     depth = LEVELS.index(level) if level in LEVELS else -1
-    return status in GREEN and depth >= LEVELS.index("forward"), depth, _ORDER.index(status)
+    return (status in GREEN or status == "imported") and depth >= LEVELS.index("forward"), depth, _ORDER.index(status)
 
 
 def spaced(status: str) -> str:

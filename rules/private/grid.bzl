@@ -14,6 +14,9 @@ def _hf_grid_impl(ctx):
     # A report reads every file anyway: this is the one place where the whole depset is flattened.
     declarations = ctx.files.declarations
     verdicts = ctx.attr.verdicts[VerdictInfo].verdicts.to_list()
+
+    # Without imported verdicts there is nothing to hold them to, and no bundle to build.
+    manifest = ctx.attr.bundle[OutputGroupInfo].manifest.to_list() if ctx.files.imported else []
     grid = ctx.actions.declare_file(ctx.label.name + ".json")
     ctx.actions.write(grid, json.encode_indent({
         "backends": [
@@ -31,7 +34,9 @@ def _hf_grid_impl(ctx):
         ],
         "declarations": [rlocation(file) for file in declarations],
         "environment": DEFAULT_ENVIRONMENT,
+        "imported": [rlocation(file) for file in ctx.files.imported],
         "inventory": rlocation(ctx.file.inventory),
+        "manifest": rlocation(manifest[0]) if manifest else None,
         "named": rlocation(ctx.file.named),
         "undeclared": rlocation(ctx.file.undeclared),
         "upstream": ctx.attr.upstream,
@@ -40,15 +45,24 @@ def _hf_grid_impl(ctx):
     }) + "\n")
     return [DefaultInfo(
         files = depset([grid]),
-        runfiles = ctx.runfiles([grid, ctx.file.inventory, ctx.file.named, ctx.file.undeclared] + declarations + verdicts),
+        runfiles = ctx.runfiles([grid, ctx.file.inventory, ctx.file.named, ctx.file.undeclared] + declarations + verdicts + ctx.files.imported + manifest),
     )]
 
 hf_grid = rule(
     implementation = _hf_grid_impl,
     doc = "Names every declaration and every verdict of this build for the report; version 1 of the format is documented in `report/grid.py`.",
     attrs = {
+        "bundle": attr.label(
+            doc = "The bundle, whose manifest says what imported verdicts must be of.",
+            mandatory = True,
+        ),
         "declarations": attr.label(
             doc = "All declarations, as `hf_model_index` makes them.",
+            mandatory = True,
+        ),
+        "imported": attr.label(
+            doc = "The verdicts that other machines found: files that `//:import_verdicts` wrote.",
+            allow_files = [".jsonl"],
             mandatory = True,
         ),
         "inventory": attr.label(

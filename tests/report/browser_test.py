@@ -243,7 +243,7 @@ _CONTRAST = """(() => {
 
 def test_every_status_has_a_shape_of_its_own(browser: Browser) -> None:
     marks = browser.run("[...document.querySelectorAll('p.legend .mark')].map((mark) => mark.textContent)")
-    assert len(set(marks)) == len(marks) == 10
+    assert len(set(marks)) == len(marks) == 12
 
 
 def test_grid_can_be_read_aloud(browser: Browser) -> None:
