@@ -86,8 +86,11 @@ def cannot(*, operator, message, reason, issue, expires, check = "runtime::runs"
         "reason": "{}: {}".format(operator, reason),
     }
 
-# A machine that has the device skips these cells too, until there is a lock with the wheels for it.
-_CPU_WHEELS = "the environments have CPU wheels only"
+# A machine that has the device skips these cells too, until there is a lock with the wheels for it. The portable bundle
+# runs them with the wheels that are there. No accelerator was at hand so far: no verdict of one has been imported.
+_CPU_WHEELS = "the environments have CPU wheels only; the portable bundle runs it with yours"
+
+_NO_PROC = "the harness supervises its runs through Linux's /proc, which macOS has not"
 
 # The tiers that a backend beside the reference runs by default: all its cells together must fit into a few minutes of CI.
 _CHEAP = ["critical", "high"]  # half a CPU second a cell
@@ -100,10 +103,11 @@ BACKENDS = [
     _backend(name = "cpu", device = "cpu", runtime = "eager", dtype = "float32"),
     _backend(name = "cpu_bfloat16", device = "cpu", runtime = "eager", dtype = "bfloat16", checks = "runtime", tiers = _CHEAP),
     _backend(name = "cpu_export", device = "cpu", runtime = "export", dtype = "float32", checks = "runtime", tiers = _COSTLY, environments = _EXPORTERS),
-    _backend(name = "cuda", device = "cuda", runtime = "eager", dtype = "float32", absent = _CPU_WHEELS),
-    _backend(name = "rocm", device = "rocm", runtime = "eager", dtype = "float32", absent = _CPU_WHEELS),
-    _backend(name = "mps", device = "mps", runtime = "eager", dtype = "float32", absent = _CPU_WHEELS),
-    _backend(name = "xpu", device = "xpu", runtime = "eager", dtype = "float32", absent = _CPU_WHEELS),
+    _backend(name = "cuda", device = "cuda", runtime = "accelerator", dtype = "float32", checks = "runtime", absent = _CPU_WHEELS),
+    _backend(name = "cuda_bfloat16", device = "cuda", runtime = "accelerator", dtype = "bfloat16", checks = "runtime", absent = _CPU_WHEELS),
+    _backend(name = "rocm", device = "rocm", runtime = "accelerator", dtype = "float32", checks = "runtime", absent = _CPU_WHEELS),
+    _backend(name = "mps", device = "mps", runtime = "accelerator", dtype = "float32", checks = "runtime", absent = _NO_PROC),
+    _backend(name = "xpu", device = "xpu", runtime = "accelerator", dtype = "float32", checks = "runtime", absent = _CPU_WHEELS),
     # No model runs: the harness checks the declaration and itself, without torch and transformers.
     _backend(name = "mock", device = "cpu", runtime = "mock", dtype = "float32", counts = False),
 ]
