@@ -6,6 +6,7 @@ The questions are answered by modules of their own; what proves or writes is ano
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import difflib
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -13,10 +14,26 @@ from pathlib import Path
 
 from absl import app, flags
 
-from report import changes, explain, files, gate, graph, grid, history, prediction, ranking, roadmap, states, terminal
+from report import (
+    changes,
+    coverage_format,
+    explain,
+    files,
+    gate,
+    graph,
+    grid,
+    history,
+    prediction,
+    proposal,
+    ranking,
+    roadmap,
+    states,
+    terminal,
+)
 from report import workspace as checkout
 from report.graph import Declared
 from report.strict import InputError
+from report.words import safe_text
 
 _BACKENDS = flags.DEFINE_list("backends", None, "Every backend of the table.", required=True)
 _ENVIRONMENT = flags.DEFINE_string("environment", None, "The environment whose inventory it is.", required=True)
@@ -287,6 +304,13 @@ def _diff(words: Sequence[str]) -> int:
     return 0
 
 
+def _propose(words: Sequence[str]) -> int:
+    found = coverage_format.read(files.for_user(_one(words, "coverage.json")))
+    text = proposal.proposals(found, datetime.date.today())
+    print(safe_text(text) if text else "no cell failed: there is nothing to propose")
+    return 0
+
+
 COMMANDS = {
     "coverage": Command("--out=site", "prove the grid and show it; all flags of //:coverage", _coverage, True),
     "record": Command("", "add the proven grid to models/history.jsonl", _record),
@@ -300,6 +324,7 @@ COMMANDS = {
     "explain": Command("llama", "a cell's declaration, inputs, last run, and how to run it by hand", _explain),
     "why": Command("llama --since=main", "which changed files can make a cell rerun, and how", _why),
     "affected": Command("--since=main //models/decoder/...", "the cells that a change can touch", _affected),
+    "propose": Command("site/coverage.json", "entries of known_failures for what failed; you write why", _propose),
     "drift": Command(
         "--from=transformers-5.22", "what changed between two environments; flags of //:drift", _drift, True
     ),
