@@ -20,6 +20,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--root", required=True, help="the folder that holds harness/")
     parser.add_argument("--site", required=True, help="the environment's packages")
     parser.add_argument("--transformers", required=True, help="the folder that holds transformers/")
+    parser.add_argument("--packages", default="", help="what the runtime needs beside them")
     parser.add_argument("--spec", required=True, type=Path, help="the cell's spec")
     parser.add_argument("--reference", type=Path, help="the recorded outputs")
     return parser.parse_known_args(arguments)
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     """Returns pytest's exit status; 0 after a mock run, whose lines say what failed."""
     flags, rest = parse(arguments)
     # Ours last: the harness may hide no package. The script's own folder would let `harness/spec.py` pass as `spec`.
-    folders = [os.path.abspath(folder) for folder in (flags.site, flags.transformers, flags.root)]
+    folders = [os.path.abspath(it) for it in (flags.site, flags.transformers, flags.packages, flags.root) if it]
     own = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [*(entry for entry in sys.path if os.path.abspath(entry or ".") != own), *folders]
     os.environ.update(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", HF_HUB_OFFLINE="1")

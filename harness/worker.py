@@ -37,6 +37,7 @@ def _startup_parser() -> argparse.ArgumentParser:
     parser.add_argument("--root", required=True, help="folder that holds harness/")
     parser.add_argument("--site", default="", help="folder of the environment's packages")
     parser.add_argument("--transformers", default="", help="folder that holds transformers/")
+    parser.add_argument("--packages", default="", help="folder of what the runtime needs beside them")
     parser.add_argument("--mock", action="store_true", help="serve mock cells: no torch, no transformers")
     parser.add_argument("--import", action="append", default=[], dest="imports", help="module that the runtime needs")
     parser.add_argument("--persistent_worker", action="store_true", help="answer work requests on standard input")
@@ -48,7 +49,7 @@ def import_path(arguments: argparse.Namespace, base: str) -> list[str]:
 
     Links are kept: a sandbox is made of them.
     """
-    names = (arguments.transformers, arguments.site, arguments.root)
+    names = (arguments.transformers, arguments.site, arguments.packages, arguments.root)
     return [os.path.normpath(os.path.join(base, name)) for name in names if name]
 
 

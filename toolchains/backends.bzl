@@ -31,11 +31,14 @@ TOLERANCES = {
 }
 
 # What a worker imports once for a runtime, before it forks.
+# OpenVINO can be imported before the fork, and ONNX Runtime cannot: it starts a thread.
 _IMPORTS = {
     "export": ["transformers.exporters.exporter_dynamo"],
+    "onnxruntime": ["onnx", "onnxscript", "transformers.exporters.exporter_onnx"],
+    "openvino": ["openvino", "transformers.exporters.exporter_openvino"],
 }
 
-def _backend(*, name, device, runtime, dtype, checks = "category", tiers = None, environments = None, known_failures = [], counts = True, absent = ""):
+def _backend(*, name, device, runtime, dtype, checks = "category", tiers = None, environments = None, packages = "", known_failures = [], counts = True, absent = ""):
     """Returns one row of the table.
 
     Args:
@@ -46,6 +49,7 @@ def _backend(*, name, device, runtime, dtype, checks = "category", tiers = None,
       checks: `category` or `runtime`, see above.
       tiers: tiers of the models that it runs by default, None for all; the others with `--config=nightly`.
       environments: environments that have the runtime, None for all; models of others have no cell on it.
+      packages: the environment whose packages the runtime needs beside the model's own, empty for none.
       known_failures: what the runtime cannot do, whatever the model: `cannot`.
       counts: whether a verdict of this backend counts as coverage. Only `mock` does not.
       absent: why no cell of this backend can run yet, on any host; empty where it can. Reports show the reason.
@@ -62,6 +66,7 @@ def _backend(*, name, device, runtime, dtype, checks = "category", tiers = None,
         imports = _IMPORTS.get(runtime, []),
         known_failures = [dict(entry, match = name) for entry in known_failures],
         name = name,
+        packages = packages,
         runtime = runtime,
         tiers = tiers,
         tolerance = TOLERANCES[dtype],
@@ -103,6 +108,8 @@ BACKENDS = [
     _backend(name = "cpu", device = "cpu", runtime = "eager", dtype = "float32"),
     _backend(name = "cpu_bfloat16", device = "cpu", runtime = "eager", dtype = "bfloat16", checks = "runtime", tiers = _CHEAP),
     _backend(name = "cpu_export", device = "cpu", runtime = "export", dtype = "float32", checks = "runtime", tiers = _COSTLY, environments = _EXPORTERS),
+    _backend(name = "cpu_onnxruntime", device = "cpu", runtime = "onnxruntime", dtype = "float32", checks = "runtime", tiers = _COSTLY, environments = _EXPORTERS, packages = "onnxruntime"),
+    _backend(name = "cpu_openvino", device = "cpu", runtime = "openvino", dtype = "float32", checks = "runtime", tiers = _COSTLY, environments = _EXPORTERS, packages = "openvino"),
     _backend(name = "cuda", device = "cuda", runtime = "accelerator", dtype = "float32", checks = "runtime", absent = _CPU_WHEELS),
     _backend(name = "cuda_bfloat16", device = "cuda", runtime = "accelerator", dtype = "bfloat16", checks = "runtime", absent = _CPU_WHEELS),
     _backend(name = "rocm", device = "rocm", runtime = "accelerator", dtype = "float32", checks = "runtime", absent = _CPU_WHEELS),

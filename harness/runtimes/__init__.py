@@ -63,7 +63,7 @@ class StageError(Exception):
     """What a runtime could not do. The text names the stage and, where it is known, the operator or node.
 
     Args:
-      stage: `export`, `compile`, `save`, `load` or `run`.
+      stage: `export`, `compile`, `save`, `check`, `load` or `run`.
       cause: what the runtime raised.
       operator: what it could not deal with; by default the first operator that the cause names.
     """

@@ -12,6 +12,8 @@ BackendInfo = provider(
         "imports": "Modules that a worker imports once for the runtime.",
         "known_failures": "What the runtime cannot do, whatever the model: list of dicts.",
         "name": "Name of the backend.",
+        "packages": "File: the directory of packages that the runtime needs beside the model's environment, or None.",
+        "packages_manifest": "File: a hash for every file in it, or None.",
         "runtime": "Name of the adapter in `harness/runtimes/`.",
         "tolerance": "Dict of floats: `atol`, `per_layer` and `rtol` of the dtype, see `toolchains/backends.bzl`.",
     },
@@ -28,6 +30,8 @@ def _backend_impl(ctx):
         imports = ctx.attr.imports,
         known_failures = json.decode(ctx.attr.known_failures),
         name = ctx.label.name,
+        packages = ctx.file.packages,
+        packages_manifest = ctx.file.packages_manifest,
         runtime = ctx.attr.runtime,
         tolerance = {name: float(value) for name, value in ctx.attr.tolerance.items()},
     )
@@ -70,6 +74,14 @@ backend = rule(
         "known_failures": attr.string(
             doc = "What the runtime cannot do, whatever the model, as a JSON list.",
             default = "[]",
+        ),
+        "packages": attr.label(
+            doc = "The directory of packages that the runtime needs beside the model's environment.",
+            allow_single_file = True,
+        ),
+        "packages_manifest": attr.label(
+            doc = "A hash for every file below `packages`, into which Bazel does not look.",
+            allow_single_file = True,
         ),
         "runtime": attr.string(
             doc = "Name of the adapter in `harness/runtimes/`.",

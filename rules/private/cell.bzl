@@ -56,6 +56,8 @@ def _verdict(ctx, spec, model, backend, environment):
     startup.add(".", format = "--root=%s")
     startup.add(environment.site.path, format = "--site=%s")
     startup.add(environment.transformers_root, format = "--transformers=%s")
+    if backend.packages:
+        startup.add(backend.packages.path, format = "--packages=%s")
     if mock:
         startup.add("--mock")
     startup.add_all(backend.imports, format_each = "--import=%s")
@@ -76,6 +78,10 @@ def _verdict(ctx, spec, model, backend, environment):
     # The source directory is an input and only its manifest a tool: Bazel cannot hash a directory for a worker's
     # key, and a changed manifest restarts the workers as it should.
     tools = [environment.interpreter, environment.manifest, environment.python]
+    inputs = [spec, backend.identity] + ctx.files.checks + reference
+    if backend.packages:
+        tools.append(backend.packages_manifest)
+        inputs += [backend.packages, backend.packages_manifest]
     harness = ctx.attr._harness[DefaultInfo].files
     ctx.actions.run(
         mnemonic = "ModelVerdict",
@@ -83,7 +89,7 @@ def _verdict(ctx, spec, model, backend, environment):
         executable = environment.python,
         arguments = [startup, request],
         tools = depset(tools, transitive = [harness] if mock else [harness, environment.core]),
-        inputs = depset([spec, backend.identity] + ctx.files.checks + reference, transitive = [backend.adapter, environment.frozen, model.slices]),
+        inputs = depset(inputs, transitive = [backend.adapter, environment.frozen, model.slices]),
         outputs = [outputs.verdict, outputs.junit, outputs.log, outputs.timings, outputs.observed],
         execution_requirements = {
             "requires-worker-protocol": "json",
@@ -144,7 +150,7 @@ def _hf_cell_test_impl(ctx):
                 "--site=" + environment.site.path,
                 "--transformers=" + environment.transformers_root,
                 "--spec=" + spec.path,
-            ] + ["--reference=" + file.path for file in _reference(ctx, environment)]),
+            ] + (["--packages=" + backend.packages.path] if backend.packages else []) + ["--reference=" + file.path for file in _reference(ctx, environment)]),
         }),
         VerdictInfo(
             logs = depset([outputs.log]),

@@ -31,4 +31,6 @@ def test_sharing_saves_the_large_wheels(name: str) -> None:
     for lock in (FOLDER / name).glob("*.lock"):
         base = FOLDER / str(TABLE[name]["shares"]) / lock.name
         own, there = locks.parse(lock), locks.parse(base)
-        assert own["torch"] == there["torch"], f"{lock}: another torch than {base}: every clone fetches both"
+        for package in own.keys() & there.keys() if "torch" not in own else {"torch"}:
+            # Packages beside an environment stand behind it on one path, others share torch or nothing worth it.
+            assert own[package] == there[package], f"{lock}: another {package} than {base}"

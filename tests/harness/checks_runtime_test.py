@@ -94,6 +94,7 @@ def _stale_cache(outputs: Any, given: dict[str, Any]) -> None:
         (RUNS, Fake(stage="export"), "stage export at aten.foo.default: NotImplementedError: no such operator"),
         (RUNS, Fake(stage="compile"), "stage compile at aten.foo.default"),
         (RUNS, Fake(stage="save"), "stage save at aten.foo.default"),
+        (RUNS, Fake(stage="check"), "stage check at aten.foo.default"),
         (RUNS, Fake(stage="load"), "stage load at aten.foo.default"),
         (RUNS, Fake(stage="run"), "stage run: RuntimeError: illegal instruction"),
         (RUNS, Fake(_nan), "stage run: logits is nan at [0, 0, 0]"),

@@ -20,6 +20,9 @@ DEFAULT_ENVIRONMENT = "transformers-5.23"
 ENVIRONMENTS = {
     # The server of `bazel run //deploy:remote`.
     "buildgrid": _environment(transformers = False),
+    # What runtimes need beside a model's environment: `packages` of a row of the table of backends.
+    "onnxruntime": _environment(shares = "transformers-5.23", transformers = False),
+    "openvino": _environment(shares = "transformers-5.23", transformers = False),
     "tools": _environment(transformers = False),
     # The last of transformers 4: models that 5 removed.
     "transformers-4.57": _environment(shares = "transformers-5.23", transformers = True),
