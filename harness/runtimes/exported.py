@@ -31,12 +31,16 @@ class Exported(Eager, ABC):
     options: Mapping[str, Any] = {}
     """Of the export's config, beside `dynamic`."""
 
-    def check(self, path: Path) -> None:
-        """Raises where the saved program is not valid by the format's own checker."""
+    def check(self, path: Path) -> None:  # noqa: B027 - not every format has a checker
+        """Raises where the saved program is not valid by the format's own checker, if it has one."""
 
     @abstractmethod
     def open(self, program: Any, metadata: Any) -> Any:
         """Returns what runs a program that was read back: called with inputs by name."""
+
+    def blame(self, error: Exception) -> str:
+        """Returns the operator or node that the format or its runtime names in an error; empty where it names none."""
+        return ""
 
     @abstractmethod
     def nodes(self, program: Any) -> int:
@@ -64,14 +68,14 @@ class Exported(Eager, ABC):
             program = self.exporter.load_program(path)
             runner = self.open(program, metadata)
         except Exception as error:
-            raise StageError(stage, error) from error
+            raise StageError(stage, error, self.blame(error)) from error
 
         def run(**given: Any) -> Any:
             _, ready, _ = prepare_for_export(model, dict(given))
             try:
                 return runner(**ready)
             except Exception as error:
-                raise StageError("run", error) from error
+                raise StageError("run", error, self.blame(error)) from error
 
         weakref.finalize(runner, folder.cleanup)  # it may read weights from there as long as it lives
         prepared = Prepared(run)
