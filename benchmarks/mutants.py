@@ -238,6 +238,8 @@ class _Recorder:
         """Keeps what the outputs came to."""
         self.values = values
 
+    def device_peak(self, peak_bytes: int) -> None: ...
+
     def finished(self, result: Any) -> None:
         """Keeps what passed and what failed."""
         if result.outcome == "passed":

@@ -285,6 +285,11 @@ class Cell:
         """Returns the model folders that were loaded since the cell began and are not among the spec's slices."""
         return sorted(loaded_folders() - self._loaded_before - {*self.spec.slices, "auto"})
 
+    def device_peak_bytes(self) -> int | None:
+        """Returns the most memory of the device's own that the run used; None on a device that has none."""
+        peak = getattr(self.__dict__.get("runtime"), "peak_bytes", None)
+        return None if peak is None else int(peak())
+
     def facts(self) -> ModelFacts:
         """Returns what was run, as far as it came."""
         from harness.compare import describe
@@ -411,4 +416,6 @@ def run(spec: Spec, reporter: Reporter) -> None:
     plugin.raise_fault(int(status))
     reporter.facts(cell.facts())
     reporter.observed(cell.observed)
+    if (peak := cell.device_peak_bytes()) is not None:
+        reporter.device_peak(peak)
     reporter.done()

@@ -48,6 +48,7 @@ class RunRecord:
       peak_bytes: the most memory that all its processes added.
       check_seconds: CPU seconds of each check that ran.
       observed: what the outputs came to.
+      device_peak_bytes: the most of its device's own memory that it used; None where it has none.
     """
 
     checks: tuple[CheckResult, ...]
@@ -60,6 +61,7 @@ class RunRecord:
     peak_bytes: int
     check_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     observed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    device_peak_bytes: int | None = None
 
     @property
     def failed(self) -> tuple[CheckResult, ...]:

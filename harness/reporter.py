@@ -65,6 +65,9 @@ class Reporter(Protocol):
     def observed(self, values: Mapping[str, Any]) -> None:
         """Says what the outputs came to, for a person to record: see `harness.reference`."""
 
+    def device_peak(self, peak_bytes: int) -> None:
+        """Says how much of its device's own memory the run used at most."""
+
     def done(self) -> None:
         """Says that every planned check has a result."""
 
@@ -101,6 +104,10 @@ class PipeReporter:
         """Sends the values."""
         for name, value in values.items():
             self._write("observed", {"name": name, "value": value})
+
+    def device_peak(self, peak_bytes: int) -> None:
+        """Sends the number of bytes."""
+        self._write("device_peak", {"bytes": peak_bytes})
 
     def done(self) -> None:
         """Sends the end."""
@@ -157,6 +164,10 @@ class PrintReporter:
     def observed(self, values: Mapping[str, Any]) -> None:
         """Prints nothing: the values are for the record."""
 
+    def device_peak(self, peak_bytes: int) -> None:
+        """Prints how much it was."""
+        self._print(f"device memory: {peak_bytes / 2**20:.1f} MiB at most")
+
     def done(self) -> None:
         """Prints how many checks had which outcome."""
         self._print(", ".join(f"{count} {outcome}" for outcome, count in self._counts.items() if count))
@@ -181,6 +192,7 @@ class ReportReader:
       running: the id of the check that started and has not finished; None between checks.
       facts: the last facts reported.
       observed: what the outputs came to, by name.
+      device_peak: the most bytes of its device's own memory that the run used; None where it has none.
       done: whether the child said that it was done.
       fault: text of a fault of the harness or environment that the child reported; None without one.
       exception: text of an exception that came out of the run; None without one.
@@ -193,6 +205,7 @@ class ReportReader:
         self.running: str | None = None
         self.facts = ModelFacts()
         self.observed: dict[str, Any] = {}
+        self.device_peak: int | None = None
         self.done = False
         self.fault: str | None = None
         self.exception: str | None = None
@@ -240,6 +253,7 @@ class ReportReader:
             "finished": self._on_finished,
             "facts": self._on_facts,
             "observed": self._on_observed,
+            "device_peak": self._on_device_peak,
             "done": self._on_done,
             "fault": self._on_fault,
             "raised": self._on_raised,
@@ -314,6 +328,9 @@ class ReportReader:
         if not isinstance(value, dict):
             raise CorruptReport(f"line {self._lines} observes a {type(value).__name__}")
         self.observed[_text(data["name"])] = value
+
+    def _on_device_peak(self, data: Mapping[str, Any]) -> None:
+        self.device_peak = int(data["bytes"])
 
     def _on_done(self, data: Mapping[str, Any]) -> None:
         missing = [check.id for check in self.planned if check.id not in self.results]

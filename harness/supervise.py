@@ -182,13 +182,18 @@ def _observed(spec: Spec, verdict: verdicts.Verdict, record: RunRecord) -> str:
 
 
 def _timings(records: Sequence[RunRecord]) -> str:
-    """Returns the side output that nothing depends on: seconds and MiB of each run."""
+    """Returns the side output that nothing depends on: seconds and MiB of each run, also of a device with its own."""
     runs = [
         {
             "cpu_seconds": round(record.cpu_seconds, 3),
             "wall_seconds": round(record.wall_seconds, 3),
             "peak_mib": round(record.peak_bytes / 2**20, 1),
             "check_cpu_seconds": dict(record.check_seconds),
+            **(
+                {}
+                if record.device_peak_bytes is None
+                else {"device_peak_mib": round(record.device_peak_bytes / 2**20, 1)}
+            ),
         }
         for record in records
     ]
@@ -439,6 +444,7 @@ class _Child:
             peak_bytes=self._peak,
             check_seconds=reader.cpu_seconds,
             observed=reader.observed,
+            device_peak_bytes=reader.device_peak,
         )
 
     def _natural_death(self) -> Death | None:

@@ -73,6 +73,13 @@ class Accelerator(Eager):
 
         return Prepared(run)
 
+    def peak_bytes(self) -> int:
+        """Returns the most memory of the device that PyTorch held for this run at once."""
+        api = self._api
+        # Apple's has no record of the most: what the driver holds at the end is what its allocator grew to.
+        held = getattr(api, "max_memory_reserved", None) or api.driver_allocated_memory
+        return int(held())
+
     @contextlib.contextmanager
     def _faults(self, stage: str) -> Iterator[None]:
         """Tells what the device does wrong apart.

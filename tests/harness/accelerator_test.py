@@ -42,6 +42,9 @@ class FakeDevice:
     def memory_reserved(self) -> int:
         return 200 * MIB
 
+    def max_memory_reserved(self) -> int:
+        return 240 * MIB
+
     def mem_get_info(self) -> tuple[int, int]:
         return (1024 - 200 - self._others) * MIB, 1024 * MIB
 
@@ -79,6 +82,12 @@ def test_a_good_device_passes_and_is_waited_for(check: str) -> None:
     result = run_check(_cell(device), check)
     assert (result.outcome, result.message) == ("passed", "")
     assert device.calls > 0
+
+
+def test_the_most_memory_that_was_used_is_told() -> None:
+    assert _cell(FakeDevice()).device_peak_bytes() == 240 * MIB
+    on_cpu = Cell(spec_of("llama"))
+    assert on_cpu.runtime is not None and on_cpu.device_peak_bytes() is None
 
 
 def test_a_device_that_computes_otherwise_than_the_cpu_is_caught() -> None:

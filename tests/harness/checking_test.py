@@ -42,6 +42,9 @@ class Recorder:
     def observed(self, values: Mapping[str, Any]) -> None:
         """Nothing."""
 
+    def device_peak(self, peak_bytes: int) -> None:
+        """Nothing."""
+
     def done(self) -> None:
         """Nothing."""
 

@@ -492,6 +492,8 @@ class _Listener:
     def observed(self, values: Mapping[str, Any]) -> None:
         self.values = dict(values)
 
+    def device_peak(self, peak_bytes: int) -> None: ...
+
 
 def _run(spec: Spec) -> _Listener:
     """Runs the whole cell of `spec`."""

@@ -389,7 +389,18 @@ def _no_core(spec: Spec, report: Reporter) -> None:
     report.done()
 
 
+def _on_device(spec: Spec, report: Reporter) -> None:
+    """Behaves, and used memory of a device."""
+    report.planned(PLAN)
+    for check in PLAN:
+        report.started(check.id)
+        report.finished(CheckResult(check.id, check.level, check.core, "passed"))
+    report.device_peak(240 * 2**20)
+    report.done()
+
+
 INSTEAD: Mapping[str, Callable[[Spec, Reporter], None]] = {
+    "on_device": _on_device,
     "die_before_plan": lambda spec, report: os._exit(7),
     "fault": _fault,
     "garbage": _corrupt(b"\xff\xfe not json\n"),

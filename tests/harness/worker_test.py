@@ -51,6 +51,13 @@ def test_a_pass_is_recorded_from_one_run(healthy_after: Worker, tmp_path: Path) 
     assert set(timings["runs"][0]["check_cpu_seconds"]) == {check.id for check in verdict.checks}
 
 
+def test_memory_of_a_device_stands_beside_the_verdict_and_not_in_it(healthy_after: Worker, tmp_path: Path) -> None:
+    cell = make_cell(tmp_path / "cell", "on_device")
+    assert healthy_after.run(cell).status == "passed"
+    assert json.loads((cell.folder / "timings.json").read_text())["runs"][0]["device_peak_mib"] == 240.0
+    assert "peak" not in (cell.folder / "verdict.json").read_text()
+
+
 DEATHS: Mapping[str, tuple[str, dict[str, int]]] = {
     "segfault": ("killed by signal SIGSEGV", {}),
     "recurse": ("killed by signal SIGSEGV", {}),
