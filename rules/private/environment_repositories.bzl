@@ -30,7 +30,7 @@ def environment_repositories():
             requirements = requirements,
             shares = "@{}_site//:manifest.txt".format(repositories[environment.shares]) if environment.shares else None,
             shares_lock_of = Label("//toolchains/environments:{}/requirements.in".format(environment.shares)) if environment.shares else None,
-            without = ["transformers"] if environment.transformers else [],
+            without = environment.without + (["transformers"] if environment.transformers else []),
         )
         if environment.transformers:
             transformers_repository(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from typing import Any
 
 import openvino
@@ -62,3 +64,12 @@ def test_a_graph_that_cannot_be_read_back_fails_at_its_loading() -> None:
     result = run_check(_cell(runtime), "runtime::runs")
     assert result.outcome == "failed"
     assert "stage load: " in result.message, result.message
+
+
+def test_no_thread_is_started_before_a_cell_runs() -> None:
+    """A worker imports the row's `imports`, and forks."""
+    code = f"import sys; sys.path[:] = {sys.path!r}; import openvino, transformers.exporters.exporter_openvino; "
+    code += "from harness import processes; print(processes.thread_count())"
+    one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    found = subprocess.run([sys.executable, "-c", code], env=one, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["1"]

@@ -4,15 +4,16 @@ A new one is a row here and a folder beside this file: its `requirements.in`, an
 platform, which `bazel run //toolchains/environments:relock -- NAME` writes. docs/add-an-environment.md has more.
 """
 
-def _environment(*, transformers, shares = ""):
+def _environment(*, transformers, shares = "", without = []):
     """Returns one row of the table.
 
     Args:
       transformers: whether it holds transformers, which then is a repository of its own beside the frozen wheels.
       shares: the environment whose wheels it takes where both locks have the same one. They are linked instead of
         fetched and unpacked a second time; torch is nearly all of an environment.
+      without: packages of its lock that are left out.
     """
-    return struct(shares = shares, transformers = transformers)
+    return struct(shares = shares, transformers = transformers, without = without)
 
 # What a declaration's cells run in if it names no other.
 DEFAULT_ENVIRONMENT = "transformers-5.23"
@@ -22,7 +23,8 @@ ENVIRONMENTS = {
     "buildgrid": _environment(transformers = False),
     # What runtimes need beside a model's environment: `packages` of a row of the table of backends.
     "onnxruntime": _environment(shares = "transformers-5.23", transformers = False),
-    "openvino": _environment(shares = "transformers-5.23", transformers = False),
+    # Its telemetry starts a thread when it is imported, after which a worker cannot fork; OpenVINO does without.
+    "openvino": _environment(shares = "transformers-5.23", transformers = False, without = ["openvino-telemetry"]),
     "tools": _environment(transformers = False),
     # The last of transformers 4: models that 5 removed.
     "transformers-4.57": _environment(shares = "transformers-5.23", transformers = True),
