@@ -3,7 +3,8 @@
     bazel run //deploy:remote -- --worker=accel=cpu --worker=accel=cuda
 
 An action runs on a worker that has its `exec_properties`. BuildGrid is told the properties of these workers, and
-refuses at once what none of them has. All state is new at each start and gone at the end, but what is in the store.
+refuses at once what none of them has. The action of a worker that fell silent goes to another with the same properties.
+All state is new at each start and gone at the end, but what is in the store.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import tempfile
 from pathlib import Path
 
 from deploy.servers import Server, Servers, listens, run
+
+SILENCE = 60
 
 _BUILDBOX = ("casd", "run-hosttools", "worker")
 _BGD = "from buildgrid.server.app.cli import cli; cli()"
@@ -52,8 +55,8 @@ schedulers:
     sql: *sql
     storage: *storage
     action-cache: *actions
-    # A worker that says nothing for so long is lost, and its action given to another.
-    bot-session-keepalive-timeout: 60
+    # A worker that says nothing for so many seconds is lost, and its action given to another.
+    bot-session-keepalive-timeout: {silence}
     property-set: !static-property-set
       wildcard-property-keys: []
       property-labels:
@@ -71,12 +74,21 @@ instances:
       - !bytestream
         storage: *storage
 
-thread-pool-size: 100
+# Bazel alone has a hundred calls open while it uploads; a worker whose call is refused for it ends.
+thread-pool-size: 500
 """
 
 
-def configuration(port: int, database: str, store: Path, workers: list[str]) -> str:
-    """Returns BuildGrid's configuration: it knows the properties of `workers`, and no others."""
+def configuration(port: int, database: str, store: Path, workers: list[str], silence: int = SILENCE) -> str:
+    """Returns BuildGrid's configuration: it knows the properties of `workers`, and no others.
+
+    Args:
+      port: where it listens, on this machine.
+      database: the address of its PostgreSQL.
+      store: folder of what is cached.
+      workers: the properties of each, such as `accel=cpu`.
+      silence: seconds after which a worker that says nothing is lost.
+    """
     labels = []
     for properties in sorted(set(workers)):
         pairs = ", ".join(
@@ -84,7 +96,13 @@ def configuration(port: int, database: str, store: Path, workers: list[str]) -> 
         )
         label = re.sub(r"\W", "-", properties)
         labels.append(f"        - {{ label: {label}, properties: [{pairs}] }}")
-    return _CONFIG.format(port=port, database=database, store=store, labels="\n".join(labels))
+    return _CONFIG.format(
+        port=port,
+        database=database,
+        store=store,
+        labels="\n".join(labels),
+        silence=silence,
+    )
 
 
 def _unknown(database: str, bot: str) -> str:
@@ -115,6 +133,7 @@ def main() -> None:
     parser.add_argument("--buildbox", type=Path, required=True, help="buildbox-worker, beside it its kin; likewise")
     parser.add_argument("--worker", action="append", help="its properties: accel=cpu, or more with commas between")
     parser.add_argument("--port", type=int, default=8990, help="and the next one, for PostgreSQL")
+    parser.add_argument("--silence", type=int, default=SILENCE, help="a worker that is silent for so many s is lost")
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "modelgrid")
     parser.add_argument("--folder", type=Path, default=home / "remote-server", help="the store and the logs")
     options = parser.parse_args()
@@ -141,7 +160,8 @@ def _serve(options: argparse.Namespace, folder: Path, scratch: Path, workers: li
     initdb += ["--encoding=UTF8", "--username=modelgrid", str(data)]
     subprocess.run(initdb, check=True, cwd="/", stdout=subprocess.DEVNULL)
     settings = folder / "buildgrid.yml"
-    settings.write_text(configuration(options.port, database, folder / "store", workers), encoding="utf-8")
+    text = configuration(options.port, database, folder / "store", workers, options.silence)
+    settings.write_text(text, encoding="utf-8")
     packages = {"PYTHONPATH": os.pathsep.join(sys.path)}
     address = f"http://127.0.0.1:{options.port}"
     with Servers(folder) as servers:
