@@ -127,8 +127,13 @@ def unpack(bundle: Path, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
     return manifest, dict(json.loads(line) for line in files["specs.jsonl"].decode().splitlines())
 
 
-def look_around(folder: Path, device: str) -> Place:
+def look_around(folder: Path, device: str, imports: Sequence[str]) -> Place:
     """Returns where cells run on this machine.
+
+    Args:
+      folder: where the bundle is unpacked.
+      device: the backend's.
+      imports: modules that its runtime needs beside what the harness imports.
 
     Raises:
       Refused: the system, a package or the device is not what cells need.
@@ -137,18 +142,19 @@ def look_around(folder: Path, device: str) -> Place:
         raise Refused(f"the harness needs Python 3.11 or newer, and {sys.executable} is {sys.version.split()[0]}")
     if not sys.platform.startswith("linux"):
         raise Refused(f"the harness watches its runs through Linux's /proc, and this is {sys.platform}")
-    found = {name: importlib.util.find_spec(name) for name in PACKAGES}
+    names = list(dict.fromkeys([*PACKAGES, *(module.partition(".")[0] for module in imports)]))
+    found = {name: importlib.util.find_spec(name) for name in names}
     missing = [name for name, spec in found.items() if spec is None or not spec.submodule_search_locations]
     if missing:
         raise Refused(f"{sys.executable} has no {', '.join(missing)}: pip install {' '.join(missing)}")
     folders = {name: Path((spec.submodule_search_locations or [""])[0]).parent for name, spec in found.items() if spec}
-    for name in PACKAGES:
+    for name in names:
         if name != "transformers" and folders[name] != folders["torch"]:
             raise Refused(
                 f"torch is in {folders['torch']} and {name} in {folders[name]}: run the bundle with the Python of one "
                 "virtual environment that has all of them"
             )
-    packages = {name: _version(name, folders[name]) for name in PACKAGES}
+    packages = {name: _version(name, folders[name]) for name in names}
     packages["python"] = ".".join(map(str, sys.version_info[:3]))
     described = os.environ.get("MODELGRID_FAKE_DEVICES")
     identities = folder / "devices"
@@ -348,7 +354,7 @@ def run(options: argparse.Namespace, bundle: Path, work: Path) -> int:
         print("\n".join(cells))
         return 0
     row = manifest["backends"][options.backend]
-    place = look_around(work, row["device"])
+    place = look_around(work, row["device"], row["imports"])
     print(f"device: {', '.join(f'{name} {value}' for name, value in sorted(place.device.items()))}")
     print(f"packages: {', '.join(f'{name} {value}' for name, value in sorted(place.packages.items()))}", flush=True)
     cells = in_environment(manifest, cells, place.packages["transformers"])

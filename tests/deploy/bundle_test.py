@@ -21,6 +21,7 @@ from harness.verdict import from_json
 ROOT = Path(worker.__file__).parents[1]
 BACKENDS = {
     "cpu": {"checks": "runtime", "device": "cpu", "imports": [], "runtime": "eager"},
+    "cpu_odd": {"checks": "runtime", "device": "cpu", "imports": ["no_such_package.part"], "runtime": "eager"},
     "cuda": {"checks": "runtime", "device": "cuda", "imports": [], "runtime": "eager"},
 }
 
@@ -103,7 +104,13 @@ def _version() -> str:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    specs = [_spec("llama", "cpu"), _spec("nothing", "cpu"), _spec("qwen2", "cpu"), _spec("llama", "cuda")]
+    specs = [
+        _spec("llama", "cpu"),
+        _spec("nothing", "cpu"),
+        _spec("qwen2", "cpu"),
+        _spec("llama", "cuda"),
+        _spec("llama", "cpu_odd"),
+    ]
     return _make(tmp_path_factory.mktemp("bundle"), specs, _version())
 
 
@@ -158,8 +165,9 @@ def test_a_killed_run_goes_on_where_it_stopped(bundle: Path, tmp_path: Path) -> 
 
 
 REFUSED: Mapping[str, tuple[list[str], str]] = {
-    "backend": (["--backend=cudda"], "there is no backend 'cudda'; the bundle has cpu, cuda"),
+    "backend": (["--backend=cudda"], "there is no backend 'cudda'; the bundle has cpu, cpu_odd, cuda"),
     "model": (["--backend=cpu", "--models=lama"], "did you mean 'llama'?"),
+    "package": (["--backend=cpu_odd"], "has no no_such_package: pip install no_such_package"),
     "device": (["--backend=cuda"], "no cuda device was found on this machine"),
 }
 
