@@ -6,6 +6,7 @@ BackendInfo = provider(
         "adapter": "Depset of files: the module of `harness/runtimes/` that runs the model, and what it needs.",
         "checks": "Which checks its cells run: `category`, those of the model's category, or `runtime`.",
         "counts": "Whether its verdicts count as coverage.",
+        "cpu_factor": "How many times the CPU seconds of a declaration's limits its cells may use.",
         "device": "Name of the device, for example `cuda`.",
         "dtype": "Dtype of weights and floating inputs, as torch spells it.",
         "identity": "File: the device's identity as the host detection wrote it. An input of every verdict.",
@@ -24,6 +25,7 @@ def _backend_impl(ctx):
         adapter = ctx.attr.adapter[DefaultInfo].files,
         checks = ctx.attr.checks,
         counts = ctx.attr.counts,
+        cpu_factor = ctx.attr.cpu_factor,
         device = ctx.attr.device,
         dtype = ctx.attr.dtype,
         identity = ctx.file.identity,
@@ -54,6 +56,10 @@ backend = rule(
         "counts": attr.bool(
             doc = "Whether its verdicts count as coverage. True but for `mock`.",
             default = True,
+        ),
+        "cpu_factor": attr.int(
+            doc = "How many times the CPU seconds of a declaration's limits its cells may use.",
+            default = 1,
         ),
         "device": attr.string(
             doc = "Name of the device that it needs.",

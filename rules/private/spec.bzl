@@ -31,6 +31,7 @@ def spec_text(label, fields, backend, epoch):
         epoch = epoch,
         known_failures = [entry for entry in fields["known_failures"] if _concerns(backend, entry["match"])],
         label = label,
+        limits = dict(fields["limits"], cpu_seconds = fields["limits"]["cpu_seconds"] * backend.cpu_factor),
         not_applicable = {
             check: reason
             for check, reason in fields["not_applicable"].items()
