@@ -12,7 +12,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers.exporters.base import HfExporter
 from transformers.exporters.utils import _PATCHES, prepare_for_export
@@ -28,10 +28,10 @@ class Exported(Eager, ABC):
     exporter: type[HfExporter]
     """transformers' exporter: it makes, saves and loads the program."""
 
-    options: Mapping[str, Any] = {}
+    options: ClassVar[Mapping[str, Any]] = {}
     """Of the export's config, beside `dynamic`."""
 
-    def check(self, path: Path) -> None:  # noqa: B027 - not every format has a checker
+    def check(self, path: Path) -> None:
         """Raises where the saved program is not valid by the format's own checker, if it has one."""
 
     @abstractmethod

@@ -15,7 +15,6 @@ from harness.runtimes.eager import device_and_dtype
 from harness.runtimes.exported import Exported
 from harness.spec import Backend
 
-
 _ERRORS_ONLY = 3
 
 # How the checker and ONNX Runtime name the node that they refuse.

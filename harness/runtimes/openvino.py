@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from openvino import Model
 from transformers.exporters.exporter_openvino import OpenVINOExporter
@@ -19,7 +20,7 @@ class OpenVino(Exported):
     """Runs models as OpenVINO models that keep their cache among inputs and outputs, as the others do."""
 
     exporter = OpenVINOExporter
-    options = {"stateful": False}
+    options: ClassVar[Mapping[str, Any]] = {"stateful": False}
 
     def open(self, program: Model, metadata: Any) -> OpenVINOModelRunner:
         """Returns a request of one thread, in the backend's dtype: the plugin's default on many CPUs is bfloat16."""

@@ -72,7 +72,7 @@ def test_a_sound_model_passes(check: str) -> None:
     assert result.outcome == "passed", result.message
 
 
-class _Spoilt(OnnxExporter):  # type: ignore[misc]
+class _Spoilt(OnnxExporter):
     """Writes a graph with an operator that ONNX has not."""
 
     @classmethod

@@ -47,7 +47,7 @@ def test_the_plugin_computes_in_the_dtype_of_the_backend() -> None:
     assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
 
 
-class _Spoilt(OpenVINOExporter):  # type: ignore[misc]
+class _Spoilt(OpenVINOExporter):
     """Writes half of the model's graph."""
 
     @classmethod

@@ -127,6 +127,24 @@ runtime_cell_test = analysistest.make(_runtime_cell_test_impl, config_settings =
     str(Label("//toolchains:all_tiers")): True,
 })
 
+def _packages_test_impl(ctx):
+    env = analysistest.begin(ctx)
+    action = _verdict_action(env)
+    inputs = [file.path for file in action.inputs.to_list()]
+    beside = [path for path in inputs if "onnxruntime_site" in path]
+    if ctx.attr.has_packages:
+        asserts.equals(env, ["manifest.txt", "site"], sorted([path.split("/")[-1] for path in beside]), "what it holds is in the key")
+        asserts.true(env, "--packages=" + [path for path in beside if path.endswith("/site")][0] in action.argv, "the worker imports from it")
+    else:
+        asserts.equals(env, [], beside, "another backend's packages are in no other key")
+    return analysistest.end(env)
+
+packages_test = analysistest.make(
+    _packages_test_impl,
+    attrs = {"has_packages": attr.bool(mandatory = True)},
+    config_settings = {str(Label("//toolchains:all_tiers")): True},
+)
+
 # --- the same cells in two environments
 
 def _drift_test_impl(ctx):
@@ -270,6 +288,8 @@ def hf_model_test_suite(name):
     cells_test(name = "cells_test", target_under_test = SAMPLE + ":cells")
     nightly_cells_test(name = "nightly_cells_test", target_under_test = SAMPLE + ":cells")
     runtime_cell_test(name = "runtime_cell_test", target_under_test = SAMPLE + ":cpu_bfloat16")
+    packages_test(name = "packages_test", has_packages = True, target_under_test = SAMPLE + ":cpu_onnxruntime")
+    packages_test(name = "no_packages_test", has_packages = False, target_under_test = SAMPLE + ":cpu")
     tags_test(name = "tags_test", target_under_test = SAMPLE + ":cpu")
     unavailable_test(name = "unavailable_test", target_under_test = "//models/vision/dinat")
     no_verdicts_test(name = "no_verdicts_test", target_under_test = "//models/vision/dinat:cells")
@@ -301,8 +321,10 @@ def hf_model_test_suite(name):
         "drift_test",
         "mock_cell_test",
         "nightly_cells_test",
+        "no_packages_test",
         "no_verdicts_test",
         "one_name_twice_test",
+        "packages_test",
         "runtime_cell_test",
         "tags_test",
         "unavailable_test",
