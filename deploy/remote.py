@@ -3,8 +3,9 @@
     bazel run //deploy:remote -- --worker=accel=cpu --worker=accel=cuda
 
 An action runs on a worker that has its `exec_properties`. BuildGrid is told the properties of these workers, and
-refuses at once what none of them has. The action of a worker that fell silent goes to another with the same properties.
-All state is new at each start and gone at the end, but what is in the store.
+refuses at once what none of them has. The action of a worker that fell silent goes to another with the same properties;
+where there is none left it is refused after a while. All state is new at each start and gone at the end, but what is in
+the store.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from deploy.servers import Server, Servers, listens, run
 
 SILENCE = 60
+PATIENCE = 600
 
 _BUILDBOX = ("casd", "run-hosttools", "worker")
 _BGD = "from buildgrid.server.app.cli import cli; cli()"
@@ -57,6 +59,9 @@ schedulers:
     action-cache: *actions
     # A worker that says nothing for so many seconds is lost, and its action given to another.
     bot-session-keepalive-timeout: {silence}
+    # An action that nobody takes for so long is refused: without this it would wait for ever.
+    queue-timeout-job-max-age: {{ seconds: {patience} }}
+    queue-timeout-period: {{ seconds: 5 }}
     property-set: !static-property-set
       wildcard-property-keys: []
       property-labels:
@@ -79,7 +84,9 @@ thread-pool-size: 500
 """
 
 
-def configuration(port: int, database: str, store: Path, workers: list[str], silence: int = SILENCE) -> str:
+def configuration(
+    port: int, database: str, store: Path, workers: list[str], silence: int = SILENCE, patience: int = PATIENCE
+) -> str:
     """Returns BuildGrid's configuration: it knows the properties of `workers`, and no others.
 
     Args:
@@ -88,6 +95,7 @@ def configuration(port: int, database: str, store: Path, workers: list[str], sil
       store: folder of what is cached.
       workers: the properties of each, such as `accel=cpu`.
       silence: seconds after which a worker that says nothing is lost.
+      patience: seconds after which an action that no worker took is refused.
     """
     labels = []
     for properties in sorted(set(workers)):
@@ -102,6 +110,7 @@ def configuration(port: int, database: str, store: Path, workers: list[str], sil
         store=store,
         labels="\n".join(labels),
         silence=silence,
+        patience=patience,
     )
 
 
@@ -134,6 +143,7 @@ def main() -> None:
     parser.add_argument("--worker", action="append", help="its properties: accel=cpu, or more with commas between")
     parser.add_argument("--port", type=int, default=8990, help="and the next one, for PostgreSQL")
     parser.add_argument("--silence", type=int, default=SILENCE, help="a worker that is silent for so many s is lost")
+    parser.add_argument("--patience", type=int, default=PATIENCE, help="an action waits no longer for a worker, in s")
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "modelgrid")
     parser.add_argument("--folder", type=Path, default=home / "remote-server", help="the store and the logs")
     options = parser.parse_args()
@@ -160,7 +170,7 @@ def _serve(options: argparse.Namespace, folder: Path, scratch: Path, workers: li
     initdb += ["--encoding=UTF8", "--username=modelgrid", str(data)]
     subprocess.run(initdb, check=True, cwd="/", stdout=subprocess.DEVNULL)
     settings = folder / "buildgrid.yml"
-    text = configuration(options.port, database, folder / "store", workers, options.silence)
+    text = configuration(options.port, database, folder / "store", workers, options.silence, options.patience)
     settings.write_text(text, encoding="utf-8")
     packages = {"PYTHONPATH": os.pathsep.join(sys.path)}
     address = f"http://127.0.0.1:{options.port}"

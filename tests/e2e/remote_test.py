@@ -25,8 +25,8 @@ MODELS = ("decoder/llama", "encoder/bert")
 WORKERS = ("cpu", "cuda", "rocm", "rocm")
 """The device that each worker says that it has."""
 
-SILENCE = 20
-"""Seconds until a worker is lost."""
+SILENCE, PATIENCE = 20, 30
+"""Seconds until a worker is lost, and until an action that nobody takes is refused."""
 
 
 class Remote:
@@ -37,7 +37,7 @@ class Remote:
         self._lost: list[int] = []
         self._port = free_port()
         command = [os.environ["REMOTE"], *(f"--{name.lower()}={os.environ[name]}" for name in ("BUILDBOX", "POSTGRES"))]
-        command += [f"--folder={self.folder}", f"--port={self._port}", f"--silence={SILENCE}"]
+        command += [f"--folder={self.folder}", f"--port={self._port}", f"--silence={SILENCE}", f"--patience={PATIENCE}"]
         command += [f"--worker=accel={device}" for device in WORKERS]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
@@ -158,3 +158,13 @@ def test_action_of_a_lost_worker_is_done_by_another(remote: Remote, workspace: W
     assert build.returncode == 0, output
     assert json.loads(workspace.verdict("decoder/llama:rocm"))["status"] == "passed"
     assert remote.ran(2) + remote.ran(3) == 1
+
+
+def test_action_of_the_only_worker_that_is_lost_is_refused_in_time(remote: Remote, workspace: Workspace) -> None:
+    began = time.monotonic()
+    build = _start(workspace, "//models/encoder/bert:cuda")
+    remote.lose_a_busy_worker(build)
+    output = build.communicate()[0]
+    print(f"\nthe only worker lost: {time.monotonic() - began:.1f} s")
+    assert build.returncode != 0
+    assert "queued for too long" in output, output
