@@ -3,7 +3,7 @@
 BackendInfo = provider(
     doc = "One backend: a device with a runtime on it, a dtype and a tolerance.",
     fields = {
-        "adapter": "Depset of files: the module of `harness/runtimes/` that runs the model, and what it needs.",
+        "adapter": "Depset of files: the module of `harness/runtimes/` that runs the model, and what it needs, `packages` and their manifest too. All cells take this one depset, as they do an environment's.",
         "checks": "Which checks its cells run: `category`, those of the model's category, or `runtime`.",
         "counts": "Whether its verdicts count as coverage.",
         "cpu_factor": "How many times the CPU seconds of a declaration's limits its cells may use.",
@@ -22,7 +22,7 @@ BackendInfo = provider(
 
 def _backend_impl(ctx):
     info = BackendInfo(
-        adapter = ctx.attr.adapter[DefaultInfo].files,
+        adapter = depset(ctx.files.packages + ctx.files.packages_manifest, transitive = [ctx.attr.adapter[DefaultInfo].files]),
         checks = ctx.attr.checks,
         counts = ctx.attr.counts,
         cpu_factor = ctx.attr.cpu_factor,

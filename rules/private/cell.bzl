@@ -78,10 +78,8 @@ def _verdict(ctx, spec, model, backend, environment):
     # The source directory is an input and only its manifest a tool: Bazel cannot hash a directory for a worker's
     # key, and a changed manifest restarts the workers as it should.
     tools = [environment.interpreter, environment.manifest, environment.python]
-    inputs = [spec, backend.identity] + ctx.files.checks + reference
     if backend.packages:
         tools.append(backend.packages_manifest)
-        inputs += [backend.packages, backend.packages_manifest]
     harness = ctx.attr._harness[DefaultInfo].files
     ctx.actions.run(
         mnemonic = "ModelVerdict",
@@ -89,7 +87,7 @@ def _verdict(ctx, spec, model, backend, environment):
         executable = environment.python,
         arguments = [startup, request],
         tools = depset(tools, transitive = [harness] if mock else [harness, environment.core]),
-        inputs = depset(inputs, transitive = [backend.adapter, environment.frozen, model.slices]),
+        inputs = depset([spec, backend.identity] + ctx.files.checks + reference, transitive = [backend.adapter, environment.frozen, model.slices]),
         outputs = [outputs.verdict, outputs.junit, outputs.log, outputs.timings, outputs.observed],
         execution_requirements = {
             "requires-worker-protocol": "json",
