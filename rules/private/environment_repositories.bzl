@@ -35,6 +35,7 @@ def environment_repositories():
         if environment.transformers:
             transformers_repository(
                 name = repository,
+                folders = environment.folders,
                 replaceable = name == DEFAULT_ENVIRONMENT,
                 requirements = requirements,
             )

@@ -52,6 +52,14 @@ def _find_package(repository_ctx, checkout):
             return package
     fail("MODELGRID_TRANSFORMERS={}: no transformers sources there; name a checkout of the repository, or its folder src".format(checkout))
 
+def _add_folder(repository_ctx, name):
+    """Copies a model folder of the environment's own among those of transformers."""
+    own = repository_ctx.path(repository_ctx.attr.requirements).dirname.get_child("models", name)
+    for file in own.readdir():
+        if file.basename.endswith(".py"):
+            path = "transformers/models/{}/{}".format(name, file.basename)
+            repository_ctx.file(path, repository_ctx.read(file), executable = False)
+
 def _transformers_repository_impl(repository_ctx):
     checkout = repository_ctx.getenv("MODELGRID_TRANSFORMERS") if repository_ctx.attr.replaceable else None
     scan = ["--package={}".format(repository_ctx.path("transformers")), "--inventory={}".format(repository_ctx.path("inventory.json"))]
@@ -69,14 +77,18 @@ def _transformers_repository_impl(repository_ctx):
             pyc = "checked-hash",
             arguments = ["--only=transformers"],
         )
+    for name in repository_ctx.attr.folders:
+        _add_folder(repository_ctx, name)
     repository_ctx.watch(repository_ctx.attr._folders)
     run_program(repository_ctx, repository_ctx.attr._scan, scan)
 
     inventory = json.decode(repository_ctx.read("inventory.json"))
+    model_types = {each: folder for folder, entry in sorted(inventory.items()) for each in entry["model_types"]}
+    model_types.update({name: name for name in repository_ctx.attr.folders})  # `auto` does not know them
     repository_ctx.file("BUILD.bazel", _BUILD.format(
         core = repr(inventory["auto"]["slices"]),
         environment = repository_ctx.path(repository_ctx.attr.requirements).dirname.basename,
-        model_types = repr({each: folder for folder, entry in sorted(inventory.items()) for each in entry["model_types"]}),
+        model_types = repr(model_types),
         reaches = repr({folder: entry["slices"] for folder, entry in sorted(inventory.items())}),
         slice_bzl = str(Label(":slice.bzl")),
         unused = repr(_OF_A_CHECKOUT if checkout else _NOT_IMPORTED),
@@ -94,6 +106,9 @@ The repository's root is an entry of `sys.path`.
 """,
     attrs = dict(
         FETCH_ATTRS,
+        folders = attr.string_list(
+            doc = "Model folders of the environment's own, each of one model type, its name: `models/NAME` beside its lock.",
+        ),
         replaceable = attr.bool(
             doc = "Whether a checkout may stand in for it: that of one environment may, or a fork would be all versions at once.",
         ),

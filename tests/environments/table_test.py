@@ -19,6 +19,13 @@ def test_each_row_has_a_folder_and_each_folder_a_row() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(TABLE))
+def test_own_model_folders_are_those_of_the_row(name: str) -> None:
+    found = sorted(path.parent.name for path in (FOLDER / name).glob("models/*/__init__.py"))
+    assert found == TABLE[name]["folders"]
+    assert not found or TABLE[name]["transformers"], f"{name} has model folders and no transformers to put them into"
+
+
+@pytest.mark.parametrize("name", sorted(TABLE))
 def test_what_is_shared_is_of_an_environment_that_shares_nothing(name: str) -> None:
     shares = str(TABLE[name]["shares"])
     if shares:

@@ -1,0 +1,1 @@
+"""AudioLDM2: diffusers' pipeline as a model folder of transformers."""
