@@ -34,6 +34,10 @@ def make(request: Request, where: str) -> dict[str, Any]:
     """
     check_options(request, where)
     made: dict[str, Any] = {}
+    declared = [name for name in request.options if name in _declarable(request.cls) and name not in MAKERS]
+    for name in declared:  # before the text, whose placeholders may be counted with them
+        if not _waits_for_text(request.options[name]):
+            made[name] = _declared(request, name, where, made)
     names = [name for name in request.parameters if name in MAKERS]
     for name in sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else -1):
         if name in request.options and not isinstance(request.options[name], int):
@@ -58,6 +62,11 @@ def _declarable(cls: type[Any]) -> tuple[str, ...]:
     """
     hands_on = any(given.kind is given.VAR_KEYWORD for given in inspect.signature(cls.forward).parameters.values())
     return (*parameters(cls), *(MAKERS if hands_on else ()))
+
+
+def _waits_for_text(described: Any) -> bool:
+    """Returns whether a declared tensor is left out or has a place for each token, placeholders included."""
+    return described is None or (isinstance(described, Mapping) and "tokens" in described.get("shape", ()))
 
 
 def check_options(request: Request, where: str) -> None:

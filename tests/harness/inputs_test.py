@@ -40,6 +40,13 @@ class WordsAndPictures(Words):
         """Only the signature counts."""
 
 
+class WordsAndLengths(Words):
+    """Takes both, and how much of each picture there is."""
+
+    def forward(self, input_ids: Any, pixel_values: Any = None, frames_of_each: Any = None) -> None:  # type: ignore[override]
+        """Only the signature counts."""
+
+
 class WordsForMultipleChoice(Words):
     """Takes several texts a row."""
 
@@ -114,6 +121,18 @@ def test_declared_sizes_and_tensors_are_taken(words: Any) -> None:
     made = make(Words, words, options=options)
     assert made["input_ids"].shape == (2, 5)
     assert made["past"].tolist() == [[3, 3], [3, 3]]
+
+
+def test_placeholders_can_be_counted_with_declared_tensors() -> None:
+    options = {"frames_of_each": {"kind": "integers", "shape": ["batch"], "low": 4, "high": 5}}
+    made = make(
+        WordsAndLengths,
+        shrink.shrink(PairConfig()),
+        category="multimodal",
+        features=lambda modality, made: int(made["frames_of_each"][0]),
+        options=options,
+    )
+    assert (made["input_ids"] == shrink.shrink(PairConfig()).image_token_index).sum(1).tolist() == [4, 4]
 
 
 def test_a_tensor_declared_null_is_left_out(words: Any) -> None:
