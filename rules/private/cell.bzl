@@ -1,6 +1,7 @@
 """A cell: one model on one backend, as a test that judges a verdict which a build action made."""
 
 load("//toolchains:backends.bzl", "REFERENCE")
+load(":backend.bzl", "BackendInfo")
 load(":declaration.bzl", "canonical")
 load(":environment_info.bzl", "EnvironmentInfo")
 load(":model_info.bzl", "ModelInfo")
@@ -8,23 +9,10 @@ load(":settings.bzl", "StringSettingInfo")
 load(":spec.bzl", "spec_text")
 load(":verdict_info.bzl", "VerdictInfo")
 
-_ACCELERATOR = "//toolchains:accelerator"
-
 # What Bazel sets aside for one run: a forked child is single-threaded; the median tiny model and its checks need
 # some 400 MiB beyond the worker's pages.
 def _resources(_os, _inputs):
     return {"cpu": 1, "memory": 512}
-
-def _select_backend(_settings, attr):
-    return {"//toolchains:backend": attr.backend}
-
-# Toolchain resolution knows platforms and settings, not attributes: the transition turns the cell's backend into
-# a setting, so that one rule serves every row of the table.
-_backend_transition = transition(
-    implementation = _select_backend,
-    inputs = [],
-    outputs = ["//toolchains:backend"],
-)
 
 def _spec(ctx, model, backend):
     """Declares the spec."""
@@ -95,7 +83,6 @@ def _verdict(ctx, spec, model, backend, environment):
             "supports-workers": "1",
         },
         resource_set = _resources,
-        toolchain = _ACCELERATOR,
     )
     return outputs
 
@@ -110,7 +97,7 @@ def _nothing_to_prove(ctx, reason):
 
 def _hf_cell_test_impl(ctx):
     model = ctx.attr.model[ModelInfo]
-    backend = ctx.toolchains[_ACCELERATOR].backend
+    backend = ctx.attr.backend[BackendInfo]
     environment = ctx.attr.environment[EnvironmentInfo]
     if environment.name != model.fields["environment"]:
         fail("{}: //toolchains:environment is {} and //toolchains:slices {}; set both flags to one environment".format(
@@ -166,11 +153,11 @@ hf_cell_test = rule(
     implementation = _hf_cell_test_impl,
     doc = "Proves one model on one backend. Made by `hf_model`, once for each row of the table of backends.",
     test = True,
-    cfg = _backend_transition,
     attrs = {
-        "backend": attr.string(
-            doc = "Name of the backend, a row of `toolchains/backends.bzl`.",
+        "backend": attr.label(
+            doc = "The accelerator toolchain of a row of `toolchains/backends.bzl`, as it was resolved.",
             mandatory = True,
+            providers = [BackendInfo],
         ),
         "checks": attr.label_list(
             doc = "The modules of checks: those of the model's category, or what the backend has in their place.",
@@ -195,9 +182,6 @@ hf_cell_test = rule(
             doc = "The recorded outputs, where there are any.",
             allow_single_file = [".json"],
         ),
-        "_allowlist_function_transition": attr.label(
-            default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
-        ),
         "_epoch": attr.label(
             default = "//rules:epoch",
             doc = "Changing it proves everything anew.",
@@ -219,5 +203,4 @@ hf_cell_test = rule(
             allow_single_file = True,
         ),
     },
-    toolchains = [_ACCELERATOR],
 )

@@ -126,12 +126,14 @@ def hf_model(
         hf_cell_test(
             name = backend.name,
             size = "small",
-            backend = backend.name,
+            backend = "//toolchains:{}.resolved".format(backend.name),
             checks = ["//harness/checks:runtime.py"] if backend.checks == "runtime" else [
                 "//harness/checks:common.py",
                 "//harness/checks:{}.py".format(category),
             ],
             environment = where.cell,
+            # Where the action runs; `target_compatible_with` is about whom the cell is for.
+            exec_compatible_with = ["//toolchains/devices:" + backend.device],
             model = ":" + name,
             recorded_in = environment,
             reference = reference if backend.name == REFERENCE else None,
