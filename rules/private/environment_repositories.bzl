@@ -24,9 +24,10 @@ def environment_repositories():
     )
     for name, environment in ENVIRONMENTS.items():
         repository = repositories[name]
-        requirements = Label("//toolchains/environments:{}/requirements.in".format(name))
+        requirements = Label("//toolchains/environments:{}/requirements.in".format(environment.headers_of or name))
         environment_site(
             name = repository + "_site",
+            headers = bool(environment.headers_of),
             requirements = requirements,
             shares = "@{}_site//:manifest.txt".format(repositories[environment.shares]) if environment.shares else None,
             shares_lock_of = Label("//toolchains/environments:{}/requirements.in".format(environment.shares)) if environment.shares else None,

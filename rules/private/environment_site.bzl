@@ -28,6 +28,8 @@ py_library(
 
 def _environment_site_impl(repository_ctx):
     arguments = ["--without=" + package for package in repository_ctx.attr.without]
+    if repository_ctx.attr.headers:
+        arguments += ["--only=torch", "--headers"]
     if repository_ctx.attr.shares:
         # Asking for the path of a file of that repository fetches it.
         arguments += [
@@ -52,6 +54,9 @@ Makes `:site` (the source directory), `:manifest` (a sha256 for each file in it)
 """,
     attrs = dict(
         FETCH_ATTRS,
+        headers = attr.bool(
+            doc = "Only the C++ headers of PyTorch, which are left out otherwise.",
+        ),
         shares = attr.label(
             doc = "`manifest.txt` of another environment's site: what both locks have is linked from there.",
         ),

@@ -114,6 +114,8 @@ def test_what_no_cell_reads_is_left_out_and_what_torch_needs_stays(tmp_path: Pat
     assert run_fetch(lock, tmp_path / "out", links).returncode == 0
     found = {path for path in files_of(tmp_path / "out") if path.startswith("torch/") and not path.endswith(".pyc")}
     assert found == set(kept)
+    assert run_fetch(lock, tmp_path / "headers", links, "--headers").returncode == 0
+    assert set(files_of(tmp_path / "headers")) == {"torch/include/a/b.h"}
 
 
 def test_programs_are_kept_and_scripts_of_an_installer_are_not(tmp_path: Path, links: Path) -> None:
@@ -228,7 +230,7 @@ def test_a_full_disk_while_downloading_is_told_so(tmp_path: Path, monkeypatch: p
 
 
 def test_a_full_disk_while_unpacking_is_told_so(tmp_path: Path, links: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fill(wheels: list[Path], site: Path) -> dict[str, str]:
+    def fill(wheels: list[Path], site: Path, *, headers: bool) -> dict[str, str]:
         (site / "half.py").write_text("made before the disk was full")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

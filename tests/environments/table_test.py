@@ -15,7 +15,17 @@ TABLE: dict[str, dict[str, object]] = json.loads(Path(os.environ["TABLE"]).read_
 
 
 def test_each_row_has_a_folder_and_each_folder_a_row() -> None:
-    assert sorted(path.parent.name for path in FOLDER.glob("*/requirements.in")) == sorted(TABLE)
+    rows = [name for name, row in TABLE.items() if not row["headers_of"]]
+    assert sorted(path.parent.name for path in FOLDER.glob("*/requirements.in")) == sorted(rows)
+
+
+def test_headers_are_of_the_torch_that_every_environment_has() -> None:
+    for name in {str(row["headers_of"]) for row in TABLE.values()} - {""}:
+        for lock in (FOLDER / name).glob("*.lock"):
+            torch = locks.parse(lock)["torch"]
+            for other in (path for path, row in TABLE.items() if row["transformers"]):
+                found = locks.parse(FOLDER / other / lock.name)["torch"]
+                assert found == torch, f"{other} has another torch than {name}"
 
 
 @pytest.mark.parametrize("name", sorted(TABLE))

@@ -4,7 +4,7 @@ A new one is a row here and a folder beside this file: its `requirements.in`, an
 platform, which `bazel run //toolchains/environments:relock -- NAME` writes. docs/add-an-environment.md has more.
 """
 
-def _environment(*, transformers, folders = [], shares = "", without = []):
+def _environment(*, transformers, folders = [], shares = "", without = [], headers_of = ""):
     """Returns one row of the table.
 
     Args:
@@ -14,8 +14,9 @@ def _environment(*, transformers, folders = [], shares = "", without = []):
       shares: the environment whose wheels it takes where both locks have the same one. They are linked instead of
         fetched and unpacked a second time; torch is nearly all of an environment.
       without: packages of its lock that are left out.
+      headers_of: the environment whose lock it takes, for the C++ headers of PyTorch alone: it has no folder of its own.
     """
-    return struct(folders = folders, shares = shares, transformers = transformers, without = without)
+    return struct(folders = folders, headers_of = headers_of, shares = shares, transformers = transformers, without = without)
 
 # What a declaration's cells run in if it names no other.
 DEFAULT_ENVIRONMENT = "transformers-5.23"
@@ -26,6 +27,7 @@ ENVIRONMENTS = {
     # AudioLDM2 is a pipeline, of models that transformers and diffusers have between them.
     "diffusers-0.42": _environment(folders = ["audioldm2"], shares = "transformers-5.23", transformers = True),
     # What runtimes need beside a model's environment: `packages` of a row of the table of backends.
+    "inductor": _environment(headers_of = "transformers-5.23", transformers = False),
     "onnxruntime": _environment(shares = "transformers-5.23", transformers = False),
     # Its telemetry starts a thread when it is imported, after which a worker cannot fork; OpenVINO does without.
     "openvino": _environment(shares = "transformers-5.23", transformers = False, without = ["openvino-telemetry"]),

@@ -26,11 +26,13 @@ from pathlib import Path
 
 from toolchains.environments import locks
 
-# What no cell reads. Tests alone are a fifth of the size, the C++ headers two thirds of the files, and Remote Execution
-# pays for every file of the directory in every action. A runtime that compiles C++ (inductor) needs `torch/include`:
-# delete that line then. `torch/bin/torch_shm_manager` must stay, `import torch` looks for it.
+# What a runtime that compiles C++ needs beside an environment: two thirds of the files that it would have with them.
+HEADERS = r"torch/include/.*"
+
+# What no cell reads in an environment. Tests alone are a fifth of the size, and Remote Execution pays for every file of
+# the directory in every action. `torch/bin/torch_shm_manager` must stay, `import torch` looks for it.
 UNUSED = (
-    r"torch/include/.*",
+    HEADERS,
     r"torch/share/.*",
     r"torch/test/.*",
     r"torch/bin/(?!torch_shm_manager$).*",
@@ -139,15 +141,17 @@ def _last_line(output: str) -> str:
     return next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1] if lines else "none")
 
 
-def unpack(wheels: Iterable[Path], site: Path) -> dict[str, str]:
+def unpack(wheels: Iterable[Path], site: Path, *, headers: bool = False) -> dict[str, str]:
     """Unzips `wheels` into `site`, without what is `UNUSED`; returns the sha256 of each file by its relative path.
+
+    With `headers` it unzips the `HEADERS` and nothing else.
 
     Scripts land in `bin/`, except those that an installer has to rewrite for one interpreter: run them by `python -m`.
 
     Raises:
       FetchError: two wheels hold different files of one name, or a wheel's member would land outside `site`.
     """
-    unused = re.compile("|".join(UNUSED))
+    unused = re.compile(f"(?!{HEADERS}).*" if headers else "|".join(UNUSED))
     digests: dict[str, str] = {}
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
@@ -273,10 +277,12 @@ def fetch(
     manifest: Path,
     mode: str,
     shared: Shared | None = None,
+    *,
+    headers: bool = False,
 ) -> None:
     """Makes `site` of the packages of `lock` (only those in `only`, if any; none of `without`) and writes `manifest`.
 
-    What `shared` has is linked from there, and the rest fetched.
+    What `shared` has is linked from there, and the rest fetched. With `headers` the site has the `HEADERS` alone.
 
     The manifest has one line a file, `<sha256>  <path>`, sorted by path: it changes when and only when the site does.
 
@@ -295,7 +301,8 @@ def fetch(
         wheels.mkdir()
         staged.mkdir()
         try:
-            digests = unpack(download(lock.parent.name, missing, wheels), staged) if missing else {}
+            wheels_there = download(lock.parent.name, missing, wheels) if missing else []
+            digests = unpack(wheels_there, staged, headers=headers)
             digests |= precompile(staged, digests, mode)
             if shared:
                 digests = _merged(shared.link(there, staged), digests, lock)
@@ -334,12 +341,22 @@ def main(arguments: list[str]) -> int:
         "--manifest", type=Path, required=True, help="file to write; downloads go beside it for a while"
     )
     parser.add_argument("--pyc", choices=["unchecked-hash", "checked-hash"], required=True, help="PEP 552 invalidation")
+    parser.add_argument("--headers", action="store_true", help="only the C++ headers, which are left out otherwise")
     parser.add_argument("--share-lock", type=Path, help="lock of an environment whose wheels may be linked")
     parser.add_argument("--share-manifest", type=Path, help="manifest of that environment's site, beside it")
     options = parser.parse_args(arguments)
     shared = Shared(options.share_lock, options.share_manifest) if options.share_lock else None
     try:
-        fetch(options.lock, options.only, options.without, options.site, options.manifest, options.pyc, shared)
+        fetch(
+            options.lock,
+            options.only,
+            options.without,
+            options.site,
+            options.manifest,
+            options.pyc,
+            shared,
+            headers=options.headers,
+        )
     except (FetchError, locks.LockError) as error:
         print(f"{options.lock.parent.name}: {error}", file=sys.stderr)
         return 1
