@@ -240,7 +240,8 @@ def _cell_without_run(declaration: Declaration, backend: Backend) -> Cell:
     elif backend.tiers and declaration.tier not in backend.tiers:
         status, reason = "nightly", f"by default {backend.name} runs {' and '.join(backend.tiers)} models"
     else:
-        status, reason = "no_hardware", f"no verdict in this build: its platform has no device {backend.device!r}"
+        device = ": ".join(filter(None, (repr(backend.device), backend.device_words)))
+        status, reason = "no_hardware", f"no verdict in this build: its platform has no device {device}"
     return Cell(
         label=declaration.cell_label(backend.name),
         model=declaration.label,

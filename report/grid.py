@@ -29,6 +29,7 @@ class Backend:
     Attributes:
       counts: whether a run on it proves anything; false for `mock`.
       absent: why no implementation of this backend exists yet; empty where one does.
+      device_words: what the device is, where its name does not say it.
       tiers: tiers that it runs by default; empty for all of them.
       known_failures: what the runtime cannot do, whatever the model.
     """
@@ -39,6 +40,7 @@ class Backend:
     dtype: str
     counts: bool
     absent: str = ""
+    device_words: str = ""
     tiers: tuple[str, ...] = ()
     known_failures: tuple[KnownFailure, ...] = ()
 

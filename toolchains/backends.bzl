@@ -141,3 +141,8 @@ RUNTIMES = {backend.runtime: None for backend in BACKENDS}.keys()
 
 # The devices of the table, each once. `cpu` is on every host.
 DEVICES = {backend.device: None for backend in BACKENDS}.keys()
+
+# What a device is, in words, where its name does not say it: reports name it where it is missing.
+DEVICE_WORDS = {
+    "cpu_cxx": "a processor with a C++ compiler (g++ or clang++ in /usr/bin or /usr/local/bin) and the headers of its Python",
+}

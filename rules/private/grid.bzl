@@ -1,6 +1,6 @@
 """The grid file: what the coverage report reads, as one build output that depends on every verdict."""
 
-load("//toolchains:backends.bzl", "BACKENDS")
+load("//toolchains:backends.bzl", "BACKENDS", "DEVICE_WORDS")
 load("//toolchains/environments:environments.bzl", "DEFAULT_ENVIRONMENT")
 load(":verdict_info.bzl", "VerdictInfo")
 
@@ -24,6 +24,7 @@ def _hf_grid_impl(ctx):
                 "absent": row.absent,
                 "counts": row.counts,
                 "device": row.device,
+                "device_words": DEVICE_WORDS.get(row.device, ""),
                 "dtype": row.dtype,
                 "known_failures": row.known_failures,
                 "name": row.name,

@@ -8,10 +8,14 @@ package(default_visibility = ["//visibility:public"])
 exports_files(glob(["*.json"]) + ["host.bzl"])
 """
 
-# A new driver shows here; reading them is cheap, and a path that does not exist may appear.
+# A new driver or compiler shows here; reading them is cheap, and a path that does not exist may appear.
 _SIGNS = [
     "/proc/driver/nvidia/version",
     "/sys/module/amdgpu/version",
+    "/usr/bin/clang++",
+    "/usr/bin/g++",
+    "/usr/local/bin/clang++",
+    "/usr/local/bin/g++",
 ]
 
 def _modelgrid_host_impl(repository_ctx):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ def machine(root: Path, files: Mapping[str, str] | None = None, system: str = "l
     def ask(command: Sequence[str]) -> str:
         return outputs.get(command[0].replace("-", "_"), "")
 
-    return Machine(root, system, "arm64" if system == "darwin" else "x86_64", ask)
+    return Machine(root, system, "arm64" if system == "darwin" else "x86_64", ask, "usr/include/python3.11")
 
 
 def test_a_bare_machine_has_its_processor_and_says_what_is_absent(tmp_path: Path) -> None:
@@ -29,6 +30,45 @@ def test_a_bare_machine_has_its_processor_and_says_what_is_absent(tmp_path: Path
     assert found["cpu"] == {"device": "cpu", "architecture": "x86_64"}
     assert found["cuda"] == {"device": "cuda", "present": False}
     assert [name for name, identity in found.items() if identity.get("present", True)] == ["cpu"]
+
+
+PYTHON_H = {"usr/include/python3.11/Python.h": ""}
+
+
+def compilers(root: Path, files: Mapping[str, str], **versions: str) -> Machine:
+    """A machine with these files, and with compilers at these paths (`usr_bin_gxx`) that print these versions."""
+    paths = {name.replace("_", "/").replace("xx", "++"): version for name, version in versions.items()}
+    here = machine(root, {**files, **dict.fromkeys(paths, "")})
+    outputs = {str(root / path): version for path, version in paths.items()}
+    return dataclasses.replace(here, ask=lambda command: outputs.get(command[0], ""))
+
+
+def test_a_compiler_and_the_headers_of_python_are_a_device(tmp_path: Path) -> None:
+    files = {**PYTHON_H, "proc/cpuinfo": "flags\t: fpu avx2 fma avx512f avx512bw\n"}
+    found = identify.cpu_cxx(compilers(tmp_path, files, usr_bin_gxx="g++ (Debian) 12.2.0\nCopyright\n"))
+    assert found == {
+        "architecture": "x86_64",
+        "compiler": "/usr/bin/g++",
+        "vectors": "avx2",
+        "version": "g++ (Debian) 12.2.0",
+    }
+
+
+def test_another_compiler_or_version_of_it_is_another_identity(tmp_path: Path) -> None:
+    versions = [{"usr_bin_gxx": "12.2"}, {"usr_bin_gxx": "13.1"}, {"usr_bin_clangxx": "12.2"}]
+    found = [identify.cpu_cxx(compilers(tmp_path / str(i), PYTHON_H, **it)) for i, it in enumerate(versions)]
+    assert None not in found
+    assert len({json.dumps(identity) for identity in found}) == len(versions)
+
+
+def test_a_compiler_that_does_not_run_is_passed_over(tmp_path: Path) -> None:
+    found = identify.cpu_cxx(compilers(tmp_path, PYTHON_H, usr_bin_gxx="", usr_local_bin_clangxx="clang 19"))
+    assert found is not None and found["compiler"] == "/usr/local/bin/clang++"
+
+
+def test_without_a_compiler_or_the_headers_of_python_there_is_no_device(tmp_path: Path) -> None:
+    assert identify.cpu_cxx(compilers(tmp_path / "bare", PYTHON_H)) is None
+    assert identify.cpu_cxx(compilers(tmp_path / "no headers", {}, usr_bin_gxx="12.2")) is None
 
 
 def test_nvidia_smi_gives_model_capability_and_driver(tmp_path: Path) -> None:

@@ -69,6 +69,13 @@ def test_declared_cell_without_verdict_is_no_hardware() -> None:
     assert "'cuda'" in cell.reason
 
 
+def test_a_missing_device_is_told_in_words_where_its_name_does_not_say_what_it_is() -> None:
+    llama = declaration()
+    cuda = dataclasses.replace(CUDA, device="cpu_cxx", device_words="a C++ compiler")
+    cell = _cell(assemble(contents([llama], [verdict(llama)], (CPU, cuda))), "//models/decoder/llama:cuda")
+    assert cell.reason.endswith("its platform has no device 'cpu_cxx': a C++ compiler")
+
+
 def test_backend_without_implementation_is_absent() -> None:
     llama = declaration()
     cuda = dataclasses.replace(CUDA, absent="no adapter yet")

@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -34,12 +35,14 @@ class Machine:
       system: `sys.platform` of the machine.
       architecture: of the processor, as `uname -m` says it.
       ask: runs a program and returns its output; empty if it is missing or fails.
+      include: where the headers of the interpreter are that cells run on, below `root`.
     """
 
     root: Path
     system: str
     architecture: str
     ask: Callable[[Sequence[str]], str]
+    include: str = ""
 
     def read(self, path: str) -> str:
         """Returns the text of a file under `root`, empty if it cannot be read."""
@@ -63,12 +66,38 @@ def run(command: Sequence[str]) -> str:
 
 def this_machine() -> Machine:
     """Returns the machine that runs this."""
-    return Machine(Path("/"), sys.platform, platform.machine().lower(), run)
+    return Machine(Path("/"), sys.platform, platform.machine().lower(), run, sysconfig.get_path("include").lstrip("/"))
 
 
 def cpu(machine: Machine) -> Identity | None:
     """Returns the processor's identity: the architecture alone, so that equal builds share their verdicts."""
     return {"architecture": machine.architecture}
+
+
+# Where actions find programs, whatever the user's PATH says. `harness/runtimes/inductor.py` takes the same compiler.
+FOLDERS = ("usr/bin", "bin", "usr/local/bin")
+COMPILERS = ("g++", "clang++")
+
+_VECTORS = {"avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"}, "avx2": {"avx2", "fma"}}
+
+
+def cpu_cxx(machine: Machine) -> Identity | None:
+    """Returns the identity of a processor that code is compiled for on this machine: its vectors, and the compiler.
+
+    The code includes the headers of the interpreter; without them there is no such device.
+    """
+    paths = [machine.root / folder / name for name in COMPILERS for folder in FOLDERS]
+    versions = ((path, machine.ask([str(path), "--version"]).partition("\n")[0]) for path in paths if path.exists())
+    path, version = next((found for found in versions if found[1]), (None, ""))
+    if path is None or not (machine.root / machine.include / "Python.h").is_file():
+        return None
+    flags = set(re.findall(r"\w+", machine.read("proc/cpuinfo")))
+    return {
+        "architecture": machine.architecture,
+        "compiler": "/" + str(path.relative_to(machine.root)),
+        "vectors": next((name for name, needed in _VECTORS.items() if needed <= flags), "unknown"),
+        "version": version,
+    }
 
 
 def cuda(machine: Machine) -> Identity | None:
@@ -144,6 +173,7 @@ def mps(machine: Machine) -> Identity | None:
 
 DETECTORS: Mapping[str, Callable[[Machine], Identity | None]] = {
     "cpu": cpu,
+    "cpu_cxx": cpu_cxx,
     "cuda": cuda,
     "mps": mps,
     "rocm": rocm,
