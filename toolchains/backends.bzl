@@ -34,6 +34,7 @@ TOLERANCES = {
 # OpenVINO can be imported before the fork, and ONNX Runtime cannot: it starts a thread.
 _IMPORTS = {
     "export": ["transformers.exporters.exporter_dynamo"],
+    "inductor": ["torch._dynamo", "torch._inductor.compile_fx"],
     "onnxruntime": ["onnx", "onnxscript", "transformers.exporters.exporter_onnx"],
     "openvino": ["openvino", "transformers.exporters.exporter_openvino"],
 }
@@ -104,7 +105,8 @@ _NO_PROC = "the harness supervises its runs through Linux's /proc, which macOS h
 _CHEAP = ["critical", "high"]  # half a CPU second a cell
 _COSTLY = ["critical"]  # exporting and compiling take 5 to 20 CPU seconds a cell
 
-# Three exports of a decoder took 20 to 46 CPU seconds on a busy machine, of the 60 that a model may use.
+# Three exports of a decoder took 20 to 46 CPU seconds on a busy machine, of the 60 that a model may use; three
+# compilations by inductor took 85.
 _EXPORTING = 5
 
 # transformers 5 has exporters of its own, 4 has none.
@@ -113,6 +115,8 @@ _EXPORTERS = ["transformers-5.22", "transformers-5.23"]
 BACKENDS = [
     _backend(name = "cpu", device = "cpu", runtime = "eager", dtype = "float32"),
     _backend(name = "cpu_bfloat16", device = "cpu", runtime = "eager", dtype = "bfloat16", checks = "runtime", tiers = _CHEAP),
+    # What is compiled is kept for one run and not for the next: a cache between runs would let one verdict depend on another.
+    _backend(name = "cpu_inductor", device = "cpu_cxx", runtime = "inductor", dtype = "float32", checks = "runtime", tiers = _COSTLY, packages = "inductor", cpu_factor = _EXPORTING),
     _backend(name = "cpu_export", device = "cpu", runtime = "export", dtype = "float32", checks = "runtime", tiers = _COSTLY, environments = _EXPORTERS, cpu_factor = _EXPORTING),
     _backend(name = "cpu_onnxruntime", device = "cpu", runtime = "onnxruntime", dtype = "float32", checks = "runtime", tiers = _COSTLY, environments = _EXPORTERS, packages = "onnxruntime", cpu_factor = _EXPORTING),
     _backend(name = "cpu_openvino", device = "cpu", runtime = "openvino", dtype = "float32", checks = "runtime", tiers = _COSTLY, environments = _EXPORTERS, packages = "openvino", cpu_factor = _EXPORTING),
