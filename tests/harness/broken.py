@@ -28,6 +28,7 @@ MODELS = {
     "bert": ("encoder", "bert", "bert", "BertForMaskedLM"),
     "bert_classifier": ("encoder", "bert", "bert", "BertForSequenceClassification"),
     "llama": ("decoder", "llama", "llama", "LlamaForCausalLM"),
+    "mixtral": ("decoder", "mixtral", "mixtral", "MixtralForCausalLM"),
     "gpt2": ("decoder", "gpt2", "gpt2", "GPT2LMHeadModel"),
     "bart": ("encoder_decoder", "bart", "bart", "BartForConditionalGeneration"),
     "vit": ("vision", "vit", "vit", "ViTForImageClassification"),

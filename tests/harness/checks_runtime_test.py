@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -120,6 +121,60 @@ def test_bfloat16_agrees_within_its_policy_and_not_within_that_of_float32(check:
     assert run_check(_cell(None, dtype="bfloat16", per_layer=0.0078), check).outcome == "passed"
     strict = run_check(_cell(None, dtype="bfloat16"), check)
     assert strict.outcome == ("passed" if check == RUNS else "failed"), strict.message
+
+
+def test_a_token_that_goes_to_another_expert_is_no_fault_and_is_counted() -> None:
+    cell = _cell(None, "mixtral", dtype="bfloat16", per_layer=0.0078)
+    assert run_check(cell, AGREES).outcome == "passed"
+    assert cell.runtime_counts == {"outputs_amplified": 1}
+
+
+def _another_expert_at_the_first_token(outputs: Any, given: dict[str, Any]) -> None:
+    outputs.logits[0, 0] = outputs.logits[0, 0].flip(-1)
+
+
+def test_a_token_that_no_router_is_in_doubt_of_is_compared_as_ever() -> None:
+    result = run_check(_cell(Fake(_another_expert_at_the_first_token), "mixtral", per_layer=0.0078), AGREES)
+    assert "logits differs most at [0, 0, " in result.message and "that does not explain it" in result.message
+
+
+@pytest.mark.parametrize(
+    ("off", "moved", "says"),
+    [
+        ([[0.3, 0.0], [0.0, 0.0]], [[0.0, 0.2], [0.0, 0.0]], ""),
+        ([[0.5, 0.0], [0.0, 0.0]], [[0.0, 0.2], [0.0, 0.0]], "itself moves by up to 0.1 of the norm: that does not"),
+        ([[0.0, 0.0], [0.3, 0.0]], [[0.0, 0.2], [0.0, 0.0]], "that does not explain it"),
+        ([[0.3, 0.0], [0.0, 0.0]], [[0.0, 0.6], [0.0, 0.0]], "float32 does not determine this output"),
+        ([[3.0, 0.0], [0.0, 0.0]], [[0.0, 0.6], [0.0, 0.0]], "that does not explain it"),
+        ([[float("nan"), 0.0], [0.0, 0.0]], [[0.0, 0.2], [0.0, 0.0]], "the policy's own words"),
+    ],
+)
+def test_what_disturbed_layers_explain(off: list[list[float]], moved: list[list[float]], says: str) -> None:
+    wanted, error = torch.ones(2, 2), AssertionError("the policy's own words\nand numbers")
+    runs = [wanted, wanted + torch.tensor(moved)]
+
+    def examine() -> None:
+        checks._assert_amplified(_cell(Fake()), error, wanted + torch.tensor(off), wanted, runs, share=0.01)
+
+    if not says:
+        examine()
+        return
+    with pytest.raises(AssertionError, match=says):
+        examine()
+
+
+def test_a_mask_of_scores_is_the_same_in_every_dtype_and_no_number_is_a_mask() -> None:
+    least = [torch.finfo(dtype).min for dtype in (torch.bfloat16, torch.float32)]
+    actual, wanted = torch.tensor([least[0], 1.0, -math.inf, math.inf]), torch.tensor([least[1], 2.0, -1.0, -math.inf])
+    bare = checks._without_masks(actual, wanted)
+    assert [tensor.tolist() for tensor in bare] == [[0.0, *actual.tolist()[1:]], [0.0, *wanted.tolist()[1:]]]
+
+
+def test_an_output_whose_size_rounding_changes_is_not_determined() -> None:
+    with pytest.raises(AssertionError, match="by up to inf of the norm: float32 does not determine this output"):
+        checks._assert_amplified(
+            _cell(Fake()), AssertionError("off"), torch.ones(2) * 2, torch.ones(2), [torch.ones(3)], share=0.01
+        )
 
 
 def test_a_model_without_a_cache_has_no_step() -> None:
