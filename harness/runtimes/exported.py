@@ -6,6 +6,8 @@ what depends on the data ahead. Every dimension is dynamic, so that one program 
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 import tempfile
 import weakref
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from transformers.exporters.base import HfExporter
-from transformers.exporters.utils import _PATCHES, prepare_for_export
+from transformers.exporters.utils import _EXPORT_INPUT_PREPARERS, _PATCHES, prepare_for_export
 from transformers.modeling_utils import PreTrainedModel
 
 from harness.runtimes import Prepared, StageError
@@ -52,7 +54,7 @@ class Exported(Eager, ABC):
         Raises:
           StageError: it could not be exported, saved, checked, loaded or opened.
         """
-        _keep_patches_of_loaded_models()
+        _keep_what_is_of_loaded_models()
         stage = "export"
         folder = tempfile.TemporaryDirectory(prefix="modelgrid-")
         try:
@@ -83,11 +85,15 @@ class Exported(Eager, ABC):
         return prepared
 
 
-def _keep_patches_of_loaded_models() -> None:
-    """Drops the exporters' patches of models that are not loaded: they would import each of them to patch it."""
+def _keep_what_is_of_loaded_models() -> None:
+    """Drops what the exporters do for models that are not loaded: they would import each of them to do it."""
     for name, patches in _PATCHES.items():
         _PATCHES[name] = [
             patch
             for patch in patches
             if not patch[0].startswith("transformers.models.") or ".".join(patch[0].split(".")[:4]) in sys.modules
         ]
+    for markers, preparer in list(_EXPORT_INPUT_PREPARERS.items()):
+        needed = re.findall(r"from \.\.(models\.\w+)", inspect.getsource(preparer))
+        if any(f"transformers.{name}" not in sys.modules for name in needed):
+            del _EXPORT_INPUT_PREPARERS[markers]
