@@ -17,12 +17,14 @@ def _tolerance(*, rtol, atol, per_layer):
       atol: its absolute tolerance, in the output's own unit: `|a - b| <= atol * max(1, max|b|) + rtol * |b|`.
       per_layer: what one layer (a module with weights) may add to the difference from eager mode in float32, as a share
         of the output's largest magnitude and of its norm. Rounding errors are independent, so that of a model of n
-        layers is `per_layer * sqrt(n)`.
+        layers is `per_layer * sqrt(n)`. Where a model amplifies its own rounding, what it makes of `per_layer` in each
+        layer is measured beside it: `harness/checks/runtime.py`.
     """
     return {"atol": atol, "per_layer": per_layer, "rtol": rtol}
 
 TOLERANCES = {
-    # Twice the unit round-off (2^-8). The worst of 52 models was 1.5 times it, the median 0.4 (mixtral apart, see there).
+    # Twice the unit round-off (2^-8). The worst of 52 models was 1.5 times it, the median 0.4 (mixtral, whose
+    # router amplifies it, apart).
     "bfloat16": _tolerance(rtol = "1e-2", atol = "1e-2", per_layer = "0.0078"),
     # A hundred times the unit round-off (1.2e-7) of a value of order one: tiny models chain some hundred operations, and
     # the order of a sum may differ between two correct implementations. Between runtimes sums of a few dozen terms
@@ -33,7 +35,7 @@ TOLERANCES = {
 # What a worker imports once for a runtime, before it forks.
 # OpenVINO can be imported before the fork, and ONNX Runtime cannot: it starts a thread.
 _IMPORTS = {
-    "export": ["transformers.exporters.exporter_dynamo"],
+    "export": ["torch.export._trace", "transformers.exporters.exporter_dynamo"],
     "inductor": ["torch._dynamo", "torch._inductor.compile_fx"],
     "onnxruntime": ["onnx", "onnxscript", "transformers.exporters.exporter_onnx"],
     "openvino": ["openvino", "transformers.exporters.exporter_openvino"],
@@ -112,16 +114,39 @@ _EXPORTING = 5
 # transformers 5 has exporters of its own, 4 has none.
 _EXPORTERS = ["transformers-5.22", "transformers-5.23"]
 
+_AGREEMENT = ["runtime::agrees_with_eager", "runtime::second_shape_agrees", "runtime::cached_step_agrees_with_eager"]
+
+# What no runtime of bfloat16 can be compared on. The check says so only of a difference that rounding explains.
+_ROUNDING = [
+    cannot(
+        check = check,
+        expires = "2027-05-15",
+        issue = "N. Higham, Accuracy and Stability of Numerical Algorithms, 1.6: the forward error is that of a step times the condition number",
+        message = ": bfloat16 does not determine this output",
+        operator = "bfloat16",
+        reason = "a relative error of a 128th in each layer moves the float32 model's own output by more than a quarter of its norm: a codebook, a top-k of queries or of experts chooses otherwise, and what follows is another output",
+    )
+    for check in _AGREEMENT
+]
+
+_NO_FFT = cannot(
+    expires = "2027-05-15",
+    issue = "pytorch 2.13.0, aten/src/ATen/native/SpectralOps.cpp, promote_type_fft",
+    message = "RuntimeError: Unsupported dtype BFloat16",
+    operator = "torch.fft",
+    reason = "the Fourier transforms take float32, float64 and, on some devices, float16",
+)
+
 BACKENDS = [
     _backend(name = "cpu", device = "cpu", runtime = "eager", dtype = "float32"),
-    _backend(name = "cpu_bfloat16", device = "cpu", runtime = "eager", dtype = "bfloat16", checks = "runtime", tiers = _CHEAP),
+    _backend(name = "cpu_bfloat16", device = "cpu", runtime = "eager", dtype = "bfloat16", checks = "runtime", tiers = _CHEAP, known_failures = _ROUNDING + [_NO_FFT]),
     # What is compiled is kept for one run and not for the next: a cache between runs would let one verdict depend on another.
     _backend(name = "cpu_inductor", device = "cpu_cxx", runtime = "inductor", dtype = "float32", checks = "runtime", tiers = _COSTLY, packages = "inductor", cpu_factor = _EXPORTING),
     _backend(name = "cpu_export", device = "cpu", runtime = "export", dtype = "float32", checks = "runtime", tiers = _COSTLY, environments = _EXPORTERS, cpu_factor = _EXPORTING),
     _backend(name = "cpu_onnxruntime", device = "cpu", runtime = "onnxruntime", dtype = "float32", checks = "runtime", tiers = _COSTLY, environments = _EXPORTERS, packages = "onnxruntime", cpu_factor = _EXPORTING),
     _backend(name = "cpu_openvino", device = "cpu", runtime = "openvino", dtype = "float32", checks = "runtime", tiers = _COSTLY, environments = _EXPORTERS, packages = "openvino", cpu_factor = _EXPORTING),
     _backend(name = "cuda", device = "cuda", runtime = "accelerator", dtype = "float32", checks = "runtime", absent = _CPU_WHEELS),
-    _backend(name = "cuda_bfloat16", device = "cuda", runtime = "accelerator", dtype = "bfloat16", checks = "runtime", absent = _CPU_WHEELS),
+    _backend(name = "cuda_bfloat16", device = "cuda", runtime = "accelerator", dtype = "bfloat16", checks = "runtime", known_failures = _ROUNDING, absent = _CPU_WHEELS),
     _backend(name = "rocm", device = "rocm", runtime = "accelerator", dtype = "float32", checks = "runtime", absent = _CPU_WHEELS),
     _backend(name = "mps", device = "mps", runtime = "accelerator", dtype = "float32", checks = "runtime", absent = _NO_PROC),
     _backend(name = "xpu", device = "xpu", runtime = "accelerator", dtype = "float32", checks = "runtime", absent = _CPU_WHEELS),
