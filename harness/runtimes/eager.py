@@ -26,14 +26,30 @@ class Eager:
         return value.to(self._device, self._dtype if value.is_floating_point() else None)
 
     def place_model(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Returns the model itself, moved."""
+        """Returns the model itself, moved; what its class keeps in float32 stays so, as in loading a checkpoint."""
         if self._device.type != "cpu" or self._dtype is not torch.float32:
+            weights = model.state_dict()
+            kept = {name: weights[name].clone() for name in kept_in_float32(model, self._dtype)}
             torch.nn.Module.to(model, device=self._device, dtype=self._dtype)
+            for name, tensor in model.state_dict(keep_vars=True).items():
+                if name in kept:
+                    tensor.data = kept[name].to(self._device)
         return model
 
     def prepare(self, model: PreTrainedModel, inputs: Mapping[str, Any]) -> Callable[..., Any]:
         """Returns the model: there is nothing to prepare."""
         return model
+
+
+def kept_in_float32(model: PreTrainedModel, dtype: torch.dtype) -> set[str]:
+    """Returns the names of weights that the model's class keeps in float32 in this dtype: a router, a sum of many."""
+    patterns = getattr(model, "_keep_in_fp32_modules_strict", None)
+    if dtype is torch.float32 or not patterns:
+        return set()
+    from transformers.core_model_loading import build_glob_alternation  # transformers 4 has no such module
+
+    named, _, _ = build_glob_alternation(list(patterns))
+    return {name for name, tensor in model.state_dict().items() if tensor.is_floating_point() and named.search(name)}
 
 
 def device_and_dtype(backend: Backend) -> tuple[torch.device, torch.dtype]:
