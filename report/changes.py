@@ -147,8 +147,14 @@ def _dependents(workspace: Workspace, targets: Sequence[str], backends: Sequence
     adapted = sorted(label.rpartition(":")[2] for label in reached if label.startswith(f"{BACKENDS}:"))
     cells = {label for label in reached if not label.startswith(f"{BACKENDS}:")}
     if adapted:
-        cells.update(workspace.query(f'attr("backend", "^({"|".join(adapted)})$", {CELLS.format(within)})'))
+        cells.update(workspace.query(cells_of(adapted, within)))
     return sorted(cells)
+
+
+def cells_of(backends: Sequence[str], within: str) -> str:
+    """Returns the query for the cells of some backends: each depends on one toolchain as it was resolved."""
+    names = "|".join(re.escape(name) for name in backends)
+    return f'attr("backend", "{BACKENDS}:({names})[.]resolved$", {CELLS.format(within)})'
 
 
 def _set(targets: Iterable[str]) -> str:

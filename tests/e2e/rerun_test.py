@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from report import changes
 from tests.e2e.grid import Run, Workspace
 
 MODELS = ("decoder/gpt2", "decoder/llama", "encoder/bert")
@@ -164,6 +165,13 @@ def test_edited_check_of_a_runtime_reruns_its_backends(llama: Workspace) -> None
     run = _edited(llama, "harness/checks/runtime.py")
     assert run.status == 0, run.output
     assert run.proved == {f"{LLAMA}:cpu_bfloat16"}
+
+
+def test_the_cells_of_a_backend_are_found_in_the_graph(llama: Workspace) -> None:
+    run = llama.bazel("query", changes.cells_of(["cpu", "mock"], "//models/..."))
+    assert run.status == 0, run.output
+    found = {line for line in run.output.splitlines() if line.startswith("//models/")}
+    assert found == {f"{LLAMA}:cpu", f"{LLAMA}:mock"}, run.output
 
 
 def test_new_row_of_the_table_is_found_everywhere_and_reruns_nothing_else(llama: Workspace) -> None:

@@ -64,7 +64,11 @@ def test_a_bzl_file_stands_for_the_packages_that_load_it(root: Path) -> None:
 
 def test_an_adapter_touches_the_cells_of_its_backends(root: Path) -> None:
     graph = Graph(
-        root, {'"//harness:eager.py"': ["//toolchains:cuda"], 'attr("backend", "^(cuda)$"': ["//models/a:cuda"]}
+        root,
+        {
+            '"//harness:eager.py"': ["//toolchains:cuda"],
+            changes.cells_of(["cuda"], "//models/..."): ["//models/a:cuda"],
+        },
     )
     assert changes.touched(graph, {"harness/eager.py": True}, BACKENDS) == ["//models/a:cuda"]
 
