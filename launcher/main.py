@@ -30,6 +30,9 @@ def main(argv: Sequence[str]) -> NoReturn:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         # For Bazelisk, which would otherwise go by the folder it is started in.
         os.environ.setdefault("USE_BAZEL_VERSION", pinned_version(Path(root)))
+        # For a program of `bazel run` that runs Bazel in turn (report/workspace.py): a version manager's shim of
+        # python3 puts folders before it, and the host would be looked at anew, as another one, each time.
+        os.environ["MODELGRID_PATH"] = os.environ.get("PATH", os.defpath)
         os.execv(program, [program, *arguments])
     except LauncherError as error:
         for line in str(error).splitlines():

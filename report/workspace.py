@@ -14,6 +14,9 @@ from report.strict import InputError
 BAZEL = "MODELGRID_BAZEL"
 """Environment variable with the command that runs Bazel, where the checkout's launcher is not the one to use."""
 
+PATH = "MODELGRID_PATH"
+"""Environment variable with the PATH that the launcher started Bazel with: another is another host to repositories."""
+
 _NOT_ALL_FOUND = 3
 """What `bazel query --keep_going` exits with when a label does not exist."""
 
@@ -63,7 +66,7 @@ class Workspace:
         try:
             # Where the user is: files that the command line names are relative to it.
             where = os.environ.get("BUILD_WORKING_DIRECTORY", self.root)
-            return subprocess.run(command, cwd=where, check=False).returncode
+            return subprocess.run(command, cwd=where, env=_environment(), check=False).returncode
         except OSError as error:
             raise InputError(f"{command[0]}: cannot be run ({error.strerror}); set {BAZEL} to the command") from None
 
@@ -97,13 +100,21 @@ class Workspace:
 
     def _checked(self, command: Sequence[str], name: str, *accepted: int) -> str:
         try:
-            done = subprocess.run(command, cwd=self.root, check=False, capture_output=True, text=True)
+            done = subprocess.run(
+                command, cwd=self.root, env=_environment(), check=False, capture_output=True, text=True
+            )
         except OSError as error:
             raise InputError(f"{command[0]}: cannot be run ({error.strerror})") from None
         if done.returncode not in (0, *accepted):
             said = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("INFO")]
             raise InputError(f"{name} refused: {' '.join(said[-3:])}")
         return done.stdout
+
+
+def _environment() -> dict[str, str]:
+    """Returns the environment of this program with the PATH of the Bazel that runs it, where the launcher said it."""
+    known = os.environ.get(PATH)
+    return {**os.environ, **({"PATH": known} if known else {})}
 
 
 def find() -> Workspace:

@@ -163,3 +163,11 @@ def test_a_refusing_bazel_is_quoted(tmp_path: Path) -> None:
         Workspace(tmp_path, [str(bazel)]).query("//...")
     with pytest.raises(InputError, match="cannot be run"):
         Workspace(tmp_path, [str(tmp_path / "none")]).query("//...")
+
+
+def test_bazel_is_asked_with_the_path_that_the_launcher_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "bazel"
+    program.write_text('#!/bin/sh\necho "$PATH"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("MODELGRID_PATH", "/of/the/user")
+    assert Workspace(tmp_path, [str(program)]).query("//...") == ["/of/the/user"]
