@@ -97,8 +97,12 @@ def workspace(remote: Remote) -> Iterator[Workspace]:
     made.without_wheels()
     made.flags = ["--disk_cache="]
     for device in ("cuda", "rocm", "xpu"):
-        row = f'_backend(name = "{device}", device = "{device}", runtime = "eager", dtype = "float32", '
-        made.edit("toolchains/backends.bzl", row, row.replace("eager", "mock"))
+        row = f'name = "{device}", device = "{device}", runtime = '
+        made.edit(
+            "toolchains/backends.bzl",
+            f'{row}"accelerator", dtype = "float32", checks = "runtime"',
+            f'{row}"mock", dtype = "float32"',
+        )
     made.edit("toolchains/backends.bzl", ", absent = _CPU_WHEELS)", ")")
     devices = ROOT / "devices.json"
     models = {"cuda": {"model": "H100"}, "rocm": {"model": "MI300X"}, "xpu": {"model": "Max"}}
