@@ -121,7 +121,7 @@ _backend_transition = transition(
 
 resolved_backend = rule(
     implementation = lambda ctx: [ctx.toolchains[_ACCELERATOR].backend],
-    doc = "The accelerator toolchain that is registered for a backend. Resolved once for a backend and not once for each cell: thousands of transitions were a third of the time of analysis.",
+    doc = "The accelerator toolchain that is registered for a backend. Resolved once for a backend and not once for each cell: thousands of transitions were a fifth of the time of analysis (benchmarks/RESULTS.md).",
     attrs = {
         "backend": attr.string(
             doc = "Name of the backend, a row of `toolchains/backends.bzl`.",
