@@ -201,3 +201,19 @@ def parse(text: str) -> Spec:
 def load(path: Path) -> Spec:
     """Returns the spec in the file at `path`; see `parse` for what it raises."""
     return parse(path.read_text(encoding="utf-8"))
+
+
+def load_known_failures(path: Path, label: str) -> tuple[KnownFailure, ...]:
+    """Returns what the backend of `label` cannot do, from the file at `path`.
+
+    Raises:
+      SpecError: it is no JSON list of known failures.
+    """
+    where = f"{label}: {path.name}"
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise SpecError(f"{where}: not JSON ({error}); rebuild it") from None
+    if not isinstance(value, list):
+        raise SpecError(f"{where}: expected a list; rebuild it")
+    return _known_failures(value, where)

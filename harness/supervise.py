@@ -61,7 +61,13 @@ class Cancelled(Exception):  # noqa: N818 - nothing went wrong
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """The files of one action, as absolute paths, and what the child puts before its `sys.path`."""
+    """The files of one action, as absolute paths, and what the child puts before its `sys.path`.
+
+    Attributes:
+      known_failures: what the backend cannot do; asked only if the cell does not pass.
+      known_failures_given: its path as the action has it.
+      unused: where that path is written if nobody asked, as Bazel's `unused_inputs_list` wants it.
+    """
 
     spec: Path
     device: Path
@@ -71,6 +77,9 @@ class Job:
     timings: Path
     observed: Path
     reference: Path | None = None
+    known_failures: Path | None = None
+    known_failures_given: str = ""
+    unused: Path | None = None
     import_path: tuple[str, ...] = ()
 
 
@@ -137,8 +146,11 @@ def prove(job: Job, setting: Setting, scratch: Path, signals: Signals) -> None:
     except (specs.SpecError, references.BadReference, OSError, ValueError) as error:
         raise HarnessFault(str(error)) from error
     records = [supervise(spec, setting, scratch / "run-1", signals, job.import_path)]
+    unused = job.known_failures_given
     if not passes(spec, records[0]):
         records.append(supervise(spec, setting, scratch / "run-2", signals, job.import_path))
+        if job.known_failures is not None:
+            spec, unused = _with_known_failures(spec, job.known_failures), ""
     verdict = judge(spec, records, setting.core(spec.checks), device)
     write_outputs(
         {
@@ -146,9 +158,23 @@ def prove(job: Job, setting: Setting, scratch: Path, signals: Signals) -> None:
             job.log: verdicts.to_log(verdict, records[0].output),
             job.timings: _timings(records),
             job.observed: _observed(spec, verdict, records[0]),
+            **({job.unused: unused + "\n"} if job.unused is not None else {}),
             job.verdict: verdict.to_json(),
         }
     )
+
+
+def _with_known_failures(spec: Spec, path: Path) -> Spec:
+    """Returns the spec with what its backend cannot do.
+
+    Raises:
+      HarnessFault: the file cannot be used.
+    """
+    try:
+        known = specs.load_known_failures(path, spec.label)
+    except (specs.SpecError, OSError, ValueError) as error:
+        raise HarnessFault(str(error)) from error
+    return dataclasses.replace(spec, backend=dataclasses.replace(spec.backend, known_failures=known))
 
 
 def write_outputs(outputs: Mapping[Path, str]) -> None:

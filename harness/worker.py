@@ -29,7 +29,7 @@ _ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 _FILES = ("spec", "device", "verdict", "junit", "log", "timings", "observed")
-_OPTIONAL = ("reference",)
+_OPTIONAL = ("reference", "known_failures", "unused")
 
 
 def _startup_parser() -> argparse.ArgumentParser:
@@ -70,6 +70,7 @@ def parse_job(arguments: Sequence[str], base: str, path: Sequence[str] = ()) -> 
     from harness.supervise import Job
 
     found: dict[str, Path] = {}
+    given: dict[str, str] = {}
     pending = list(arguments)
     while pending:
         argument = pending.pop(0)
@@ -87,10 +88,11 @@ def parse_job(arguments: Sequence[str], base: str, path: Sequence[str] = ()) -> 
             if not argument.startswith("--") or name not in known or not value:
                 raise HarnessFault(f"argument {argument!r} is none of {', '.join(f'--{name}=PATH' for name in known)}")
             found[name] = Path(os.path.normpath(os.path.join(base, value)))
+            given[name] = value
     missing = [f"--{name}=PATH" for name in _FILES if name not in found]
     if missing:
         raise HarnessFault(f"missing arguments: {', '.join(missing)}")
-    return Job(**found, import_path=tuple(path))
+    return Job(**found, known_failures_given=given.get("known_failures", ""), import_path=tuple(path))
 
 
 def _begin_again_clean(argv: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ BackendInfo = provider(
         "dtype": "Dtype of weights and floating inputs, as torch spells it.",
         "identity": "File: the device's identity as the host detection wrote it. An input of every verdict.",
         "imports": "Modules that a worker imports once for the runtime.",
-        "known_failures": "What the runtime cannot do, whatever the model: list of dicts.",
+        "known_failures": "File: what the runtime cannot do, whatever the model, as a JSON list. None where nothing is known.",
         "name": "Name of the backend.",
         "packages": "File: the directory of packages that the runtime needs beside the model's environment, or None.",
         "packages_manifest": "File: a hash for every file in it, or None.",
@@ -23,6 +23,10 @@ BackendInfo = provider(
 )
 
 def _backend_impl(ctx):
+    known_failures = None
+    if json.decode(ctx.attr.known_failures):
+        known_failures = ctx.actions.declare_file(ctx.label.name + ".known_failures.json")
+        ctx.actions.write(known_failures, ctx.attr.known_failures)
     info = BackendInfo(
         adapter = depset(ctx.files.packages + ctx.files.packages_manifest, transitive = [ctx.attr.adapter[DefaultInfo].files]),
         checks = ctx.attr.checks,
@@ -32,7 +36,7 @@ def _backend_impl(ctx):
         dtype = ctx.attr.dtype,
         identity = ctx.file.identity,
         imports = ctx.attr.imports,
-        known_failures = json.decode(ctx.attr.known_failures),
+        known_failures = known_failures,
         name = ctx.label.name,
         packages = ctx.file.packages,
         packages_manifest = ctx.file.packages_manifest,

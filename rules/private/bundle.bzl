@@ -9,7 +9,7 @@ def _lines_of(model):
     """Returns a line for each cell of a model: its label, its package and its spec."""
     package = model.label.rpartition(":")[0]
     return [
-        json.encode([package + ":" + row.name, spec_text(package + ":" + row.name, model.fields, row, model.epoch)])
+        json.encode([package + ":" + row.name, spec_text(package + ":" + row.name, model.fields, row, model.epoch, row.known_failures)])
         for row in backends_in(model.fields["environment"])
         if row.counts
     ]

@@ -17,7 +17,7 @@ def _resources(_os, _inputs):
 def _spec(ctx, model, backend):
     """Declares the spec."""
     spec = ctx.actions.declare_file(ctx.label.name + ".spec.json")
-    ctx.actions.write(spec, spec_text(canonical(ctx.label), model.fields, backend, ctx.attr._epoch[StringSettingInfo].value))
+    ctx.actions.write(spec, spec_text(canonical(ctx.label), model.fields, backend, ctx.attr._epoch[StringSettingInfo].value, []))
     return spec
 
 def _reference(ctx, environment):
@@ -63,6 +63,14 @@ def _verdict(ctx, spec, model, backend, environment):
     reference = _reference(ctx, environment)
     request.add_all(reference, format_each = "--reference=%s")
 
+    # A run that passes does not ask what is known to fail: then the action says that it did not use the file, and an entry
+    # more in the table of backends does not prove it again.
+    excuses, unused = [], None
+    if backend.known_failures:
+        excuses, unused = [backend.known_failures], ctx.actions.declare_file(name + ".unused.txt")
+        request.add(backend.known_failures, format = "--known_failures=%s")
+        request.add(unused, format = "--unused=%s")
+
     # The source directory is an input and only its manifest a tool: Bazel cannot hash a directory for a worker's
     # key, and a changed manifest restarts the workers as it should.
     tools = [environment.interpreter, environment.manifest, environment.python]
@@ -75,14 +83,16 @@ def _verdict(ctx, spec, model, backend, environment):
         executable = environment.python,
         arguments = [startup, request],
         tools = depset(tools, transitive = [harness] if mock else [harness, environment.core]),
-        inputs = depset([spec, backend.identity] + ctx.files.checks + reference, transitive = [backend.adapter, environment.frozen, model.slices]),
-        outputs = [outputs.verdict, outputs.junit, outputs.log, outputs.timings, outputs.observed],
+        inputs = depset([spec, backend.identity] + ctx.files.checks + reference + excuses, transitive = [backend.adapter, environment.frozen, model.slices]),
+        outputs = [outputs.verdict, outputs.junit, outputs.log, outputs.timings, outputs.observed] + ([unused] if unused else []),
         execution_requirements = {
             "requires-worker-protocol": "json",
             "supports-multiplex-workers": "1",
+            "supports-worker-cancellation": "1",
             "supports-workers": "1",
         },
         resource_set = _resources,
+        unused_inputs_list = unused,
     )
     return outputs
 

@@ -1,4 +1,4 @@
-"""The spec: a declaration and a backend as JSON, the same for a cell's action and for the bundle."""
+"""The spec: a declaration and a backend as JSON, for a cell's action and for the bundle."""
 
 _VERSION = 1
 
@@ -8,7 +8,7 @@ def _concerns(backend, key):
         return key == backend.name
     return key.startswith("runtime::") == (backend.checks == "runtime")
 
-def spec_text(label, fields, backend, epoch):
+def spec_text(label, fields, backend, epoch, known_failures):
     """Returns the text of a cell's spec. It changes when and only when the declaration or the backend does.
 
     Args:
@@ -16,6 +16,7 @@ def spec_text(label, fields, backend, epoch):
       fields: of the model's ModelInfo.
       backend: a BackendInfo, or a row of the table of backends.
       epoch: value of `//rules:epoch`.
+      known_failures: what the backend cannot do, where no other file says it: the bundle has the spec alone.
     """
     return json.encode_indent(dict(
         fields,
@@ -23,7 +24,7 @@ def spec_text(label, fields, backend, epoch):
             "checks": backend.checks,
             "device": backend.device,
             "dtype": backend.dtype,
-            "known_failures": backend.known_failures,
+            "known_failures": known_failures,
             "name": backend.name,
             "runtime": backend.runtime,
             "tolerance": {name: float(value) for name, value in backend.tolerance.items()},

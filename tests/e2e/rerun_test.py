@@ -167,6 +167,13 @@ def test_edited_check_of_a_runtime_reruns_its_backends(llama: Workspace) -> None
     assert run.proved == {f"{LLAMA}:cpu_bfloat16"}
 
 
+def test_what_a_backend_is_known_to_fail_does_not_rerun_what_passes(llama: Workspace) -> None:
+    table = "toolchains/backends.bzl"
+    run = after(llama, table, 'operator = "torch.fft"', 'operator = "torch.fft of half precision"')
+    assert run.status == 0, run.output
+    assert run.proved == frozenset()
+
+
 def test_the_cells_of_a_backend_are_found_in_the_graph(llama: Workspace) -> None:
     run = llama.bazel("query", changes.cells_of(["cpu", "mock"], "//models/..."))
     assert run.status == 0, run.output

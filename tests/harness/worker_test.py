@@ -223,6 +223,34 @@ def test_a_known_failure_is_expected(healthy_after: Worker, tmp_path: Path) -> N
     assert verdict.reason == "upstream bug (https://example.org/1)"
 
 
+def _cell_on_a_backend_with_known_failures(folder: Path, name: str, text: str) -> Cell:
+    cell = make_cell(folder, name)
+    (folder / "known_failures.json").write_text(text)
+    return cell
+
+
+def test_what_a_backend_cannot_do_is_expected(healthy_after: Worker, tmp_path: Path) -> None:
+    known = json.dumps([workers.known_failure("cpu", "fake::forward", "killed by signal*")])
+    cell = _cell_on_a_backend_with_known_failures(tmp_path / "cell", "segfault", known)
+    assert healthy_after.run(cell).status == "expected_failure"
+    assert (cell.folder / "unused.txt").read_text().strip() == ""
+
+
+def test_a_pass_does_not_ask_what_a_backend_cannot_do(healthy_after: Worker, tmp_path: Path) -> None:
+    cell = _cell_on_a_backend_with_known_failures(tmp_path / "cell", "healthy", "nobody reads this")
+    assert healthy_after.run(cell).status == "passed"
+    assert (cell.folder / "unused.txt").read_text() == f"{cell.folder / 'known_failures.json'}\n"
+
+
+def test_known_failures_that_cannot_be_read_are_no_verdict(healthy_after: Worker, tmp_path: Path) -> None:
+    cell = _cell_on_a_backend_with_known_failures(tmp_path / "cell", "segfault", "[{")
+    healthy_after.send(cell)
+    answer = healthy_after.receive()
+    assert answer["exitCode"] == 1
+    assert "//models/decoder/segfault:cpu: known_failures.json: not JSON" in answer["output"]
+    assert not (cell.folder / "verdict.json").exists()
+
+
 def test_missing_core_checks_are_no_pass(healthy_after: Worker, tmp_path: Path) -> None:
     verdict = healthy_after.run(make_cell(tmp_path / "cell", "no_core"))
     assert (verdict.status, verdict.level) == ("failed", "forward")

@@ -92,6 +92,8 @@ class Cell:
             "timings": "timings.json",
             "observed": "observed.json",
         }
+        if (self.folder / "known_failures.json").exists():
+            names.update(known_failures="known_failures.json", unused="unused.txt")
         folder = self.folder if base is None else self.folder.relative_to(base)
         return [f"--{name}={folder / file}" for name, file in names.items()]
 
