@@ -22,20 +22,21 @@ import functools
 import importlib.abc
 import importlib.util
 import json
+import linecache
 import os
 import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-import pytest
 from absl import app, flags
 
 from authoring import forked
+from benchmarks.cells import REFERENCE, built_specs, checkout, run_cell
 
 _MODELS = flags.DEFINE_list("models", [], "Names of the models; by default all of DEFAULT_MODELS.")
 _COUNT = flags.DEFINE_integer("count", 10, "Mutants of each model.", lower_bound=1)
@@ -49,7 +50,6 @@ DEFAULT_MODELS = (
     "patchtst", "decision_transformer",
 )  # fmt: skip
 
-REFERENCE = "common::outputs_match_the_reference"
 CPU_SECONDS = 60
 SEEDS = (1, 2, 3)
 
@@ -210,46 +210,13 @@ class _Changed(importlib.abc.MetaPathFinder, importlib.abc.SourceLoader):  # typ
         return self._path
 
     def get_data(self, path: str | bytes) -> bytes:
-        """Returns the changed source."""
+        """Returns the changed source; who asks for the text of a function (`inspect`, the harness) gets it as well."""
+        linecache.cache[self._path] = (len(self._source), None, self._source.splitlines(keepends=True), self._path)
         return self._source.encode()
 
     def path_stats(self, path: str) -> Any:
         """Keeps Python from taking the original's compiled file."""
         raise OSError(path)
-
-
-class _Recorder:
-    """A reporter that keeps what it hears, and ends the run where a check of the model by itself has failed."""
-
-    def __init__(self, expected: Container[str]) -> None:
-        self.expected = expected
-        self.passed: list[str] = []
-        self.failed: list[str] = []
-        self.model: Any = None
-        self.values: Any = None
-
-    def planned(self, checks: object) -> None: ...
-    def started(self, check_id: str) -> None: ...
-    def facts(self, facts: Any) -> None:
-        """Keeps what was run."""
-        self.model = facts
-
-    def observed(self, values: Any) -> None:
-        """Keeps what the outputs came to."""
-        self.values = values
-
-    def device_peak(self, peak_bytes: int) -> None: ...
-
-    def finished(self, result: Any) -> None:
-        """Keeps what passed and what failed."""
-        if result.outcome == "passed":
-            self.passed.append(result.id)
-        if result.outcome == "failed" and result.id not in self.expected:
-            self.failed.append(result.id)
-            if result.id != REFERENCE:
-                pytest.exit("caught")
-
-    def done(self) -> None: ...
 
 
 def in_child(work: Callable[[], Any]) -> Any:
@@ -258,22 +225,6 @@ def in_child(work: Callable[[], Any]) -> Any:
         return forked.in_child(work, cpu_seconds=CPU_SECONDS, silent=True)
     except forked.ChildFailed as error:
         return str(error)
-
-
-def run_cell(spec: Any, change: _Changed | None) -> _Recorder:
-    """Returns what a run of the cell had to say, up to the first failure that needs no reference."""
-    from harness import cell
-    from harness.reporter import HarnessFault
-
-    if change is not None:
-        sys.meta_path.insert(0, change)
-    recorder = _Recorder({failure.match for failure in spec.known_failures})
-    try:
-        cell.run(spec, recorder)
-    except HarnessFault:
-        if not recorder.failed:
-            raise
-    return recorder
 
 
 def baseline(spec: Any, path: str) -> tuple[list[int], list[str], str]:
@@ -350,10 +301,7 @@ def spec_of(root: Path, name: str) -> Any:
     """Returns the spec of a model's cell that was built."""
     from harness import spec as specs
 
-    found = next(iter(root.glob(f"bazel-out/*/bin/models/*/{name}/cpu.spec.json")), None)
-    if found is None:
-        raise app.UsageError(f"no spec of {name!r}: bazel build --output_groups=spec //models/...")
-    return specs.load(found)
+    return specs.load(built_specs(root, f"*/{name}")[0])
 
 
 def study(spec: Any, count: int, seed: int) -> Iterator[Mutant]:
@@ -373,10 +321,17 @@ def study(spec: Any, count: int, seed: int) -> Iterator[Mutant]:
         path = Path(folder, "reference.json")
         path.write_text(text, encoding="utf-8")
         spec = dataclasses.replace(spec, reference=reference.load(path, spec.label, spec.environment))
+    # The same code, printed as mutants are: nothing of that alone may be caught.
+    failed = in_child(
+        lambda: run_cell(spec, _Changed(module.name, module.origin, ast.unparse(ast.parse(source)))).failed
+    )
+    if failed:
+        print(f"{spec.name}: left out, the cell fails with its own code printed anew: {failed}", file=sys.stderr)
+        return
     original = in_child(lambda: observe(spec, None))
     for mutant, changed in mutate(source, set(lines), count, seed):
         mutant.model = spec.name
-        mutant.fate, mutant.check = judge(spec, _Changed(module.name, module.origin, changed), original)
+        mutant.fate, mutant.check = judge(spec, _Changed(module.name, str(module.origin), changed), original)
         print(f"{spec.name}:{mutant.line} {mutant.kind}: {mutant.fate} {mutant.check}", file=sys.stderr, flush=True)
         yield mutant
 
@@ -413,7 +368,7 @@ def main(argv: Sequence[str]) -> None:
     from harness.preload import preload
 
     preload(mock=False)
-    root = Path(_ROOT.value or os.environ.get("BUILD_WORKSPACE_DIRECTORY") or ".")
+    root = checkout(_ROOT.value)
     begin, mutants = time.monotonic(), []
     for name in _MODELS.value or DEFAULT_MODELS:
         for mutant in study(spec_of(root, name), _COUNT.value, _SEED.value):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import sys
 from pathlib import Path
 
@@ -66,7 +67,9 @@ def test_the_changed_source_is_what_is_loaded(tmp_path: Path, monkeypatch: pytes
     change = mutants._Changed("made_up_module", str(path), "def value():\n    return 1 - 1\n")
     monkeypatch.setattr(sys, "meta_path", [change, *sys.meta_path])
     monkeypatch.delitem(sys.modules, "made_up_module", raising=False)
-    assert importlib.import_module("made_up_module").value() == 0
+    module = importlib.import_module("made_up_module")
+    assert module.value() == 0
+    assert "1 - 1" in inspect.getsource(module.value)
 
 
 def test_a_child_that_dies_or_raises_is_a_fate() -> None:
