@@ -47,8 +47,11 @@ def is_structural(cell: Cell, name: str) -> bool:
     return name in STRUCTURAL or tiles or (name in SOUND_MASKS and placeholder(cell.config, "audio") is not None)
 
 
-def perturbed(cell: Cell, inputs: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+def perturbed(cell: Cell, inputs: dict[str, Tensor], name: str, *, known: bool = False) -> dict[str, Tensor]:
     """Returns `inputs` with the one called `name` changed, of the same shape and within its range.
+
+    Args:
+      known: a word is changed to another of its row: a class beside the main one may know fewer.
 
     Raises:
       AssertionError: the change would be none (for example, an input that is empty).
@@ -59,7 +62,7 @@ def perturbed(cell: Cell, inputs: dict[str, Tensor], name: str) -> dict[str, Ten
         if name == "flattened_patches":  # their row and column stand before the pixels
             after[..., :2] = value[..., :2]
     elif name.endswith("input_ids") or name == "input_ids":
-        after = _other_tokens(cell, value)
+        after = _word_repeated(cell, value) if known else _other_tokens(cell, value)
     elif name.endswith("position_mask"):
         after = value.roll(1, dims=-1)  # as many places as before: the features that go there are given
     elif name == "mm_token_type_ids":
@@ -74,7 +77,7 @@ def perturbed(cell: Cell, inputs: dict[str, Tensor], name: str) -> dict[str, Ten
         after = _moved_boxes(value)
     elif name == "token_type_ids":
         after = value.clone()  # not in all places: a model that compares types would see no difference
-        after[:, value.shape[1] // 2 :] = _shifted(value)[:, value.shape[1] // 2 :]
+        after[..., value.shape[-1] // 2 :] = _shifted(value)[..., value.shape[-1] // 2 :]
     else:
         after = _shifted(value)
     assert not torch.equal(after, value), f"{name} could not be changed; give it other values in the declaration"
@@ -97,6 +100,18 @@ def _other_tokens(cell: Cell, value: Tensor) -> Tensor:
     limit = vocabulary(cell)
     assert int(value.max()) < limit
     return with_token(cell, flat, plain[len(plain) // 2]).reshape(value.shape)
+
+
+def _word_repeated(cell: Cell, value: Tensor) -> Tensor:
+    """Replaces one inner plain token of each row by another plain one of the same row."""
+    after = value.clone()
+    for row, tokens in zip(after.reshape(-1, value.shape[-1]), value.reshape(-1, value.shape[-1]), strict=True):
+        plain = plain_positions(cell, tokens) or list(range(len(tokens)))
+        place = plain[len(plain) // 2]
+        others = [index for index in plain if tokens[index] != tokens[place]]
+        if others:
+            row[place] = tokens[others[0]]
+    return after
 
 
 def _dropped(value: Tensor, *, sound: bool) -> Tensor:
@@ -122,11 +137,12 @@ def _lower_half_dropped(value: Tensor) -> Tensor:
 
 def _word_dropped(cell: Cell, tokens: Tensor, mask: Tensor) -> Tensor:
     """Inverts the mask at one inner word of each row: a masked placeholder would leave features without a place."""
-    plain = plain_positions(cell, tokens[0])
-    inner = [index for index in plain if 0 < index < tokens.shape[1] - 1] or [tokens.shape[1] // 2]
+    length = tokens.shape[-1]
+    plain = plain_positions(cell, tokens.reshape(-1, length)[0])
+    inner = [index for index in plain if 0 < index < length - 1] or [length // 2]
     column = inner[len(inner) // 2]
     after = mask.clone()
-    after[:, column] = (after[:, column] == 0).to(mask.dtype)
+    after[..., column] = (after[..., column] == 0).to(mask.dtype)
     return after
 
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import tempfile
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,14 @@ from harness.compare import (
     assert_all_close,
     assert_close,
     assert_finite,
+    assert_moved,
     changed,
     effect,
     shown,
 )
-from harness.generation import loss_of, parameters_of, recurrent_state
+from harness.generation import cross_entropy, loss_of, parameters_of, partly_ignored, recurrent_state
 from harness.inputs.labels import judges_tokens
-from harness.inputs.request import takes_labels
+from harness.inputs.request import IGNORED, source_of, takes_labels
 from harness.perturb import is_structural, perturbed
 from harness.reference import difference
 from harness.reporter import HarnessFault
@@ -58,6 +60,11 @@ _DRAWS = 4
 _OF_EACH_LAYER = ("auxiliary_", "initial_", "intermediate_")  # for auxiliary losses; evaluation may give the last alone
 _TRAINING = "common::training_drops_what_the_config_says"
 
+# Models of fewer parameters are kept from one check to the next: 16 MiB each.
+_FEW_PARAMETERS = 4 << 20
+
+_ALONG_WORDS = ("attention_mask", "token_type_ids", "position_ids")
+
 
 @pytest.fixture(scope="session")
 def outputs(cell: Cell) -> dict[str, Tensor]:
@@ -77,6 +84,24 @@ def twin(cell: Cell) -> PreTrainedModel:
 def state_at_start(cell: Cell) -> dict[str, str]:
     """The main model's state before any check ran it."""
     return _state(cell.model)
+
+
+@pytest.fixture(scope="session")
+def kept(cell: Cell) -> dict[type[PreTrainedModel], PreTrainedModel]:
+    """The folder's other classes as far as they were built and are small: look, do not touch."""
+    return {}
+
+
+def _head(
+    cell: Cell, kept: dict[type[PreTrainedModel], PreTrainedModel], cls: type[PreTrainedModel]
+) -> PreTrainedModel:
+    """Returns a model of a class of the folder, which later checks look at too."""
+    if cls is cell.model_class:
+        return cell.model
+    model = kept[cls] if cls in kept else cell.fresh_model(cls=cls)
+    if sum(tensor.numel() for tensor in model.parameters()) < _FEW_PARAMETERS:
+        kept[cls] = model
+    return model
 
 
 def _digest(tensor: Tensor) -> str:
@@ -597,16 +622,9 @@ def _flat(value: Any) -> list[Tensor]:
 @check(level="consistent", core=True)
 def test_output_dataclass_and_tuple_agree(cell: Cell) -> None:
     """Finds a tuple whose order or length is not that of the documented output's fields."""
-    named = cell.forward(return_dict=True)
-    plain = cell.forward(return_dict=False)
-    assert isinstance(plain, (tuple, Tensor)), f"return_dict=False gives a {type(plain).__name__} instead of a tuple"
-    left, right = _flat(plain), _flat(named.to_tuple())
-    names = [name for name, value in named.items() for _ in _flat(value)]
-    assert len(left) == len(right), (
-        f"the tuple holds {len(left)} tensors, the output's fields {', '.join(dict.fromkeys(names))} hold {len(right)}"
-    )
-    for index, (first, second) in enumerate(zip(left, right, strict=True)):
-        assert_close(f"{names[index]} (tuple element {index})", first, second, cell.tolerance, "with return_dict=False")
+    _assert_tuple_agrees(cell, cell.model, cell.inputs)
+    if _no_loss(cell, cell.model_class) is None:
+        _assert_tuple_agrees(cell, cell.model, cell.make_inputs(labels=True))
 
 
 def _no_other_heads(cell: Cell) -> str | None:
@@ -614,7 +632,7 @@ def _no_other_heads(cell: Cell) -> str | None:
 
 
 @check(level="consistent", core=True, unless=_no_other_heads)
-def test_heads_build_run_and_round_trip(cell: Cell) -> None:
+def test_heads_build_run_and_round_trip(cell: Cell, kept: dict[type[PreTrainedModel], PreTrainedModel]) -> None:
     """Finds a public class of the folder that cannot be built, run, trained on its labels, or saved."""
     names = [cls.__name__ for cls in cell.heads()]
     unknown = sorted(cell.spec.unexercised_classes.keys() - names)
@@ -624,7 +642,7 @@ def test_heads_build_run_and_round_trip(cell: Cell) -> None:
         if cls is cell.model_class or cls.__name__ in cell.spec.unexercised_classes:
             continue
         try:
-            _exercise_head(cell, cls)
+            _exercise_head(cell, cls, _head(cell, kept, cls))
         except HarnessFault:
             raise
         except Exception as error:  # noqa: BLE001 - one broken class keeps none of the others from being examined
@@ -649,9 +667,8 @@ def _no_loss(cell: Cell, cls: type[PreTrainedModel]) -> str | None:
     return "it takes no labels, or refuses to be trained on them"
 
 
-def _exercise_head(cell: Cell, cls: type[PreTrainedModel]) -> None:
-    """Asserts that one class builds, runs, gives a loss where it takes labels, and survives saving."""
-    model = cell.fresh_model(cls=cls)
+def _exercise_head(cell: Cell, cls: type[PreTrainedModel], model: PreTrainedModel) -> None:
+    """Asserts that one class runs, gives a loss where it takes labels, and survives saving."""
     trains = _no_loss(cell, cls) is None
     inputs = cell.make_inputs(cls=cls, model=model, labels=trains)
     if trains:  # one call with labels shows the loss and the outputs
@@ -674,29 +691,246 @@ def _exercise_head(cell: Cell, cls: type[PreTrainedModel]) -> None:
     _round_trip(cell, model)
 
 
-@check(level="consistent", core=True)
-def test_every_input_moves_the_output(cell: Cell, outputs: dict[str, Tensor]) -> None:
-    """Finds an input that is accepted and ignored: a mask, a modality, segment or position ids without effect."""
-    moving: list[str] = []
-    still: list[str] = []
+@pytest.fixture(scope="session")
+def moving(cell: Cell, outputs: dict[str, Tensor]) -> dict[str, bool | Exception]:
+    """For each input that can be changed alone, whether that moves an output of the main class, or what it raises."""
+    found: dict[str, bool | Exception] = {}
     for name in cell.inputs:
         if is_structural(cell, name):
             continue
-        inputs = perturbed(cell, cell.inputs, name)
         try:
-            after = cell.tensors(cell.forward(inputs=inputs))
-        except ValueError:
-            if name != "mm_token_type_ids":
-                raise
-            moving.append(name)  # a model that counts its pictures there refuses fewer than it is given
-            continue
-        largest = max(changed(after, outputs).values(), default=0.0)
-        (moving if largest > EFFECT else still).append(name)
-    cell.moving_inputs = tuple(moving)
+            after = cell.tensors(cell.forward(inputs=perturbed(cell, cell.inputs, name)))
+            found[name] = max(changed(after, outputs).values(), default=0.0) > EFFECT
+        except HarnessFault:
+            raise
+        except Exception as error:  # noqa: BLE001 - the check that examines it raises it
+            # a model that counts its pictures there refuses fewer than it is given
+            found[name] = True if name == "mm_token_type_ids" and isinstance(error, ValueError) else error
+    return found
+
+
+@check(level="consistent", core=True)
+def test_every_input_moves_the_output(cell: Cell, moving: dict[str, bool | Exception]) -> None:
+    """Finds an input that is accepted and ignored: a mask, a modality, segment or position ids without effect."""
+    for moves in moving.values():
+        if isinstance(moves, Exception):
+            raise moves
+    cell.moving_inputs = tuple(name for name, moves in moving.items() if moves)
+    still = [name for name, moves in moving.items() if not moves]
     assert not still, (
         f"{still[0]} moves no output when it is changed\n"
-        f"inputs without effect: {', '.join(still)}; with effect: {', '.join(moving) or 'none'}"
+        f"inputs without effect: {', '.join(still)}; with effect: {', '.join(cell.moving_inputs) or 'none'}"
     )
+
+
+@check(level="consistent", core=True, unless=_no_other_heads)
+def test_heads_hand_on_what_they_are_given(
+    cell: Cell, kept: dict[type[PreTrainedModel], PreTrainedModel], moving: dict[str, bool | Exception]
+) -> None:
+    """Finds a head that keeps a mask, a modality or the cache from the model inside, or gives other logits or fields.
+
+    What a category has of its own is examined on the main class alone, and each class calls the model inside by itself.
+    """
+    for cls in cell.heads():
+        if cls is cell.model_class or cls.__name__ in cell.spec.unexercised_classes:
+            continue
+        model = _head(cell, kept, cls)
+        inputs = cell.make_inputs(cls=cls, model=model)
+        labelled = inputs
+        if _no_loss(cell, cls) is None:  # where the loss is all that shows what became of the text (BLIP)
+            labelled = cell.make_inputs(cls=cls, model=model, labels=True)
+        before = cell.tensors(cell.forward(model=model, inputs=labelled))
+        for name in inputs:
+            whole = cell.inputs.keys() <= inputs.keys()  # else it may be of no use without what is missing (Mllama)
+            if moving.get(name) is not True or not (whole or _tells_by_itself(name, inputs[name])):
+                continue  # what does not move the main class is that class's affair
+            other = perturbed(cell, inputs, name, known=True)[name]
+            try:
+                after = cell.tensors(cell.forward(model=model, inputs={**labelled, name: other}))
+            except (ValueError, RuntimeError, IndexError):
+                continue  # it says how another input lies, and the class refuses what contradicts it
+            largest = max(changed(after, before).values(), default=0.0)
+            assert largest > EFFECT, f"{cls.__name__}: {name} moves no output when it is changed"
+        _assert_cache_is_read(cell, model, inputs)
+        if "logits" in before and _keeps_all_logits(cls, inputs) is None:
+            _assert_last_logits(cell, model, inputs)
+        _assert_tuple_agrees(cell, model, labelled)
+
+
+def _tells_by_itself(name: str, tensor: Tensor) -> bool:
+    """Whether an input must move whatever class takes it: other numbers belong to a further input."""
+    words = name.endswith("input_ids") or name in ("attention_mask", "decoder_attention_mask")
+    return words or tensor.is_floating_point()
+
+
+def _assert_cache_is_read(cell: Cell, model: PreTrainedModel, inputs: dict[str, Tensor]) -> None:
+    """Asserts that a class which gives and takes a cache of words reads it: the last token on all before it.
+
+    The classes of words must come to what they are without a cache; of others, that it has an effect must do.
+    """
+    tokens = inputs.get("input_ids")
+    cached = {"input_ids", "past_key_values", "use_cache"} <= set(parameters_of(model))
+    if not cached or tokens is None or tokens.dim() != 2 or set(inputs) - {"input_ids", *_ALONG_WORDS}:
+        return
+    if any(name.endswith("::cached_steps_match_one_pass") for name in cell.spec.not_applicable):
+        return
+    name, when = type(model).__name__, f"when it is read from a cache of {tokens.shape[1] - 1} tokens"
+    begun = cell.forward(model=model, inputs={"input_ids": tokens[:, :-1]}, use_cache=True)
+    if not hasattr(begun, "past_key_values"):
+        return  # an encoder's output has no field for it
+    past = begun.past_key_values
+    if past is None and not (type(model).can_generate() or cell.spec.category == "decoder"):
+        return  # it keeps none unless it is told to be a decoder
+    assert past is not None, f"{name} gives no past_key_values when use_cache=True is given"
+    last = {"input_ids": tokens[:, -1:]}
+    alone = cell.primary(cell.forward(model=model, inputs=last, use_cache=False))
+    on_it = cell.primary(cell.forward(model=model, inputs=last, past_key_values=past, use_cache=True))
+    assert_moved(f"{name}: the main output", on_it, alone, when)
+    if type(model).can_generate():
+        whole = cell.primary(cell.forward(model=model, inputs={"input_ids": tokens}, use_cache=False))
+        assert_close(f"{name}: the main output", on_it, whole[:, -1:], cell.tolerance, when)
+
+
+def _assert_tuple_agrees(cell: Cell, model: PreTrainedModel, inputs: dict[str, Any]) -> None:
+    """Asserts that a tuple holds what the documented output's fields do, in their order."""
+    # Code that makes the tuple by itself must find the place of what comes behind the main output.
+    by_itself = "not return_dict" in source_of(type(model).forward)
+    more = {"output_hidden_states": True} if by_itself else {}
+    named = cell.forward(model=model, inputs=inputs, return_dict=True, **more)
+    plain = cell.forward(model=model, inputs=inputs, return_dict=False, **more)
+    owner = "" if type(model) is cell.model_class else f"{type(model).__name__}: "
+    if owner and not (isinstance(plain, tuple) and hasattr(named, "to_tuple")):
+        return  # a class beside the main one that gives no tuple loses no fields of it (ESM's folding)
+    assert isinstance(plain, (tuple, Tensor)), f"return_dict=False gives a {type(plain).__name__} instead of a tuple"
+    left, right = _flat(plain), _flat(named.to_tuple())
+    names = [name for name, value in named.items() for _ in _flat(value)]
+    assert len(left) == len(right), (
+        f"{owner}the tuple holds {len(left)} tensors, the output's fields {', '.join(dict.fromkeys(names))} hold "
+        f"{len(right)}"
+    )
+    for index, (first, second) in enumerate(zip(left, right, strict=True)):
+        assert_close(
+            f"{owner}{names[index]} (tuple element {index})", first, second, cell.tolerance, "with return_dict=False"
+        )
+
+
+def _measured(cell: Cell) -> list[tuple[type[PreTrainedModel], str]]:
+    """Returns the classes of the folder whose loss is documented by what they are for, each with that."""
+    found = []
+    for cls in cell.heads():
+        kind = next((end for end in _LOSSES if cls.__name__.endswith(end)), None)
+        labels = "start_positions" if kind == "ForQuestionAnswering" else "labels"
+        if labels not in parameters_of(cls):
+            continue  # it links tokens, chooses among answers, or writes one
+        if kind and cls.__name__ not in cell.spec.unexercised_classes and _no_loss(cell, cls) is None:
+            found.append((cls, kind))
+    return found
+
+
+def _no_documented_loss(cell: Cell) -> str | None:
+    return None if _measured(cell) else "no class of the folder has a loss that its kind documents"
+
+
+@check(level="consistent", core=True, unless=_no_documented_loss)
+def test_losses_are_what_the_heads_are_for(cell: Cell, kept: dict[type[PreTrainedModel], PreTrainedModel]) -> None:
+    """Finds a head's loss of another kind than documented: numbers taken for classes, -100 counted, a place too many.
+
+    A classifier takes one of several classes, a number where it has one label, and several classes at once where it
+    knows of problem types.
+    """
+    for cls, kind in _measured(cell):
+        model = _head(cell, kept, cls)
+        if kind not in _CLASSIFIERS:
+            _assert_loss(cell, model, kind, kind)
+            continue
+        problem, model.config.problem_type = model.config.problem_type, None  # the class notes what it last saw
+        _assert_loss(cell, model, kind, "one class")
+        code = source_of(cls.forward)
+        if re.search("problem_type = .multi_label_classification", code) or "loss_function" in code:
+            model.config.problem_type = None
+            _assert_loss(cell, model, kind, "several classes")
+        model.config.problem_type = problem
+        if "regression" in code or "loss_function" in code:
+            config = copy.deepcopy(cell.config_for(cls))
+            config.num_labels, config.problem_type = 1, None
+            _assert_loss(cell, cell.fresh_model(config, cls), kind, "a number")
+
+
+def _assert_loss(cell: Cell, model: PreTrainedModel, kind: str, what: str) -> None:
+    """Asserts that the loss of a class is what its documentation says of its outputs and labels."""
+    cls = type(model)
+    own = ("labels", "start_positions", "end_positions")
+    given = cell.make_inputs(cls=cls, model=model)
+    labelled = cell.make_inputs(cls=cls, model=model, labels=True)
+    given |= {name: labelled[name] for name in own if name in labelled}  # and no labels of anything beside (LUKE)
+    if what in ("a number", "several classes"):
+        noise = torch.randn(len(given["labels"]), model.config.num_labels, generator=torch.Generator().manual_seed(5))
+        given["labels"] = noise.squeeze(-1) if what == "a number" else (noise > 0).float()
+    elif "start_positions" in given and re.search("ignored_index|loss_function", source_of(cls.forward)):
+        for name in ("start_positions", "end_positions"):  # an answer that was cut off, and none, at the first token
+            given[name][0], given[name][-1] = given["input_ids"].shape[-1] + 5, 0
+    elif kind in ("ForMaskedLM", "ForTokenClassification"):
+        given["labels"] = partly_ignored(given["labels"])
+    given = {name: cell.runtime.place(tensor) for name, tensor in given.items()}
+    outputs = cell.forward(model=model, inputs=given)
+    if kind == "ForQuestionAnswering" and "start_logits" not in outputs:
+        return  # it gives the likeliest places alone (XLNet)
+    expected = _LOSSES[kind](cell.tensors(outputs), given, what)
+    assert_close(f"{cls.__name__}: loss", outputs.loss, expected, cell.tolerance, f"against that of {what}")
+
+
+def _loss_of_a_classifier(outputs: dict[str, Tensor], given: dict[str, Tensor], what: str) -> Tensor:
+    logits, labels = outputs["logits"], given["labels"]
+    if what == "a number":
+        return (logits.squeeze(-1) - labels).square().mean()
+    if what == "several classes":
+        return torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)
+    return cross_entropy(logits, labels)
+
+
+def _loss_of_a_span(outputs: dict[str, Tensor], given: dict[str, Tensor], what: str) -> Tensor:
+    """Returns the mean of the cross entropies of a span's two ends, without those that lie behind the text."""
+    total = torch.zeros(())
+    for end in ("start", "end"):
+        logits, labels = outputs[f"{end}_logits"], given[f"{end}_positions"].clone()
+        labels[labels >= logits.shape[1]] = IGNORED
+        total = total + cross_entropy(logits, labels) / 2
+    return total
+
+
+_CLASSIFIERS = ("ForSequenceClassification", "ForImageClassification")
+_LOSSES: dict[str, Callable[[dict[str, Tensor], dict[str, Tensor], str], Tensor]] = {
+    **dict.fromkeys(_CLASSIFIERS, _loss_of_a_classifier),
+    "ForTokenClassification": _loss_of_a_classifier,
+    "ForMultipleChoice": _loss_of_a_classifier,
+    "ForMaskedLM": _loss_of_a_classifier,
+    "ForQuestionAnswering": _loss_of_a_span,
+}
+"""What the loss of a class is, from its outputs, what it was given and the kind of labels."""
+
+
+def _keeps_all_logits(cls: type[PreTrainedModel], inputs: dict[str, Tensor]) -> str | None:
+    named = "logits_to_keep" in parameters_of(cls) and "input_ids" in inputs
+    return None if named else "forward takes no logits_to_keep"
+
+
+def _main_keeps_all_logits(cell: Cell) -> str | None:
+    return _keeps_all_logits(cell.model_class, cell.inputs)
+
+
+@check(level="consistent", core=True, unless=_main_keeps_all_logits)
+def test_logits_to_keep_gives_the_last_logits(cell: Cell) -> None:
+    """Finds `logits_to_keep` ignored, or off by one: the first step of `generate` asks for the last logits alone."""
+    _assert_last_logits(cell, cell.model, cell.inputs)
+
+
+def _assert_last_logits(cell: Cell, model: PreTrainedModel, inputs: dict[str, Tensor]) -> None:
+    """Asserts that a class gives as many logits of the end as it is asked for."""
+    owner = "" if type(model) is cell.model_class else f"{type(model).__name__}: "
+    whole = cell.primary(cell.forward(model=model, inputs=inputs))
+    for count in (1, 3):
+        last = cell.primary(cell.forward(model=model, inputs=inputs, logits_to_keep=count))
+        assert_close(f"{owner}logits", last, whole[:, -count:], cell.tolerance, f"with logits_to_keep={count}")
 
 
 @check(level="consistent", core=True)

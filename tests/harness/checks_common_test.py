@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import inspect
 import sys
 import types
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ from tests.harness.broken import (
     attribute,
     both,
     field,
+    inputs_changed,
     module_of,
     output_of,
     outputs_changed,
@@ -115,15 +117,52 @@ def _forgets_a_tie_on_load(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cls, "from_pretrained", classmethod(lossy))
 
 
+def _head(name: str, change: Any) -> Break:
+    """Returns a break of another class of the folder; `change` gets its sound forward, itself and the arguments."""
+
+    def apply(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+        cls = getattr(module_of()(cell), name)
+        sound = cls.forward
+
+        @functools.wraps(sound)
+        def broken(self: Any, *args: Any, **given: Any) -> Any:
+            return change(sound, self, given)
+
+        broken.__signature__ = inspect.signature(sound)  # type: ignore[attr-defined]
+        monkeypatch.setattr(cls, "forward", broken)
+
+    return apply
+
+
+def _head_without(name: str, argument: str) -> Break:
+    return _head(name, lambda sound, self, given: sound(self, **{**given, argument: None}))
+
+
+def _classifies_numbers(sound: Any, self: Any, given: dict[str, Any]) -> Any:
+    self.config.problem_type = "multi_label_classification" if self.config.num_labels == 1 else None
+    if self.config.num_labels == 1:
+        given = {**given, "labels": given["labels"][:, None]}
+    return sound(self, **given)
+
+
+def _counts_ignored_labels(sound: Any, self: Any, given: dict[str, Any]) -> Any:
+    labels = given.get("labels")
+    return sound(self, **{**given, "labels": labels if labels is None else labels.clamp(min=0)})
+
+
+def _counts_answers_cut_off(sound: Any, self: Any, given: dict[str, Any]) -> Any:
+    start = given.get("start_positions")
+    last = given["input_ids"].shape[1] - 1
+    return sound(self, **{**given, "start_positions": start if start is None else start.clamp(max=last)})
+
+
+def _last_of_the_tuple_lost(sound: Any, self: Any, given: dict[str, Any]) -> Any:
+    output = sound(self, **given)
+    return output[:-1] if isinstance(output, tuple) else output
+
+
 def _head_ignores_labels(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
-    cls = module_of()(cell).BertForTokenClassification
-    sound = cls.forward
-
-    def broken(self: Any, *args: Any, labels: Any = None, **given: Any) -> Any:
-        return sound(self, *args, **given)
-
-    broken.__signature__ = __import__("inspect").signature(sound)  # type: ignore[attr-defined]
-    monkeypatch.setattr(cls, "forward", broken)
+    _head_without("BertForTokenClassification", "labels")(cell, monkeypatch)
 
 
 def _head_gives_nan(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,6 +414,76 @@ CASES: dict[str, tuple[str, str, Break, str, bool]] = {
         "every_input_moves_the_output",
         without("attention_mask"),
         "attention_mask moves no output",
+        False,
+    ),
+    "mask kept by a head": (
+        "bert",
+        "heads_hand_on_what_they_are_given",
+        _head_without("BertForTokenClassification", "attention_mask"),
+        "BertForTokenClassification: attention_mask moves no output when it is changed",
+        False,
+    ),
+    "cache kept by a head": (
+        "bert",
+        "heads_hand_on_what_they_are_given",
+        _head_without("BertLMHeadModel", "past_key_values"),
+        "BertLMHeadModel: the main output does not move when it is read from a cache of 12 tokens",
+        False,
+    ),
+    "all logits of a head kept": (
+        "bert",
+        "heads_hand_on_what_they_are_given",
+        _head("BertLMHeadModel", lambda sound, self, given: sound(self, **{**given, "logits_to_keep": 0})),
+        "BertLMHeadModel: logits has shape [2, 13, ",
+        False,
+    ),
+    "tuple of a head cut short": (
+        "bert",
+        "heads_hand_on_what_they_are_given",
+        _head("BertForQuestionAnswering", _last_of_the_tuple_lost),
+        "BertForQuestionAnswering: the tuple holds 2 tensors, the output's fields loss, start_logits, end_logits",
+        False,
+    ),
+    "tuple without the loss": (
+        "bert",
+        "output_dataclass_and_tuple_agree",
+        outputs_changed(lambda output, given: output[-1:] if isinstance(output, tuple) else output),
+        "the tuple holds 1 tensors, the output's fields loss, logits hold 2",
+        False,
+    ),
+    "numbers measured as classes": (
+        "bert",
+        "losses_are_what_the_heads_are_for",
+        _head("BertForSequenceClassification", _classifies_numbers),
+        "BertForSequenceClassification: loss differs first at [] by",
+        False,
+    ),
+    "ignored labels of a head counted": (
+        "bert",
+        "losses_are_what_the_heads_are_for",
+        _head("BertForTokenClassification", _counts_ignored_labels),
+        "BertForTokenClassification: loss differs",
+        False,
+    ),
+    "answers that were cut off counted": (
+        "bert",
+        "losses_are_what_the_heads_are_for",
+        _head("BertForQuestionAnswering", _counts_answers_cut_off),
+        "BertForQuestionAnswering: loss differs",
+        False,
+    ),
+    "all logits kept": (
+        "llama",
+        "logits_to_keep_gives_the_last_logits",
+        without("logits_to_keep"),
+        "logits has shape [2, 13, ",
+        False,
+    ),
+    "one logit too many kept": (
+        "llama",
+        "logits_to_keep_gives_the_last_logits",
+        inputs_changed(lambda given: {**given, "logits_to_keep": given.get("logits_to_keep", -1) + 1}),
+        "with logits_to_keep=1",
         False,
     ),
     "constant logits": (
