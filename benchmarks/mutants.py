@@ -322,9 +322,8 @@ def study(spec: Any, count: int, seed: int) -> Iterator[Mutant]:
         path.write_text(text, encoding="utf-8")
         spec = dataclasses.replace(spec, reference=reference.load(path, spec.label, spec.environment))
     # The same code, printed as mutants are: nothing of that alone may be caught.
-    failed = in_child(
-        lambda: run_cell(spec, _Changed(module.name, module.origin, ast.unparse(ast.parse(source)))).failed
-    )
+    printed = _Changed(module.name, str(module.origin), ast.unparse(ast.parse(source)))
+    failed = in_child(lambda: run_cell(spec, printed).failed)
     if failed:
         print(f"{spec.name}: left out, the cell fails with its own code printed anew: {failed}", file=sys.stderr)
         return
