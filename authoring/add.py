@@ -119,6 +119,7 @@ def _spec(proposal: Proposal, inventory: Mapping[str, Any]) -> Spec:
         backend=Backend("cpu", "cpu", "eager", "float32", Tolerance(1e-4, 1e-5)),
         known_failures=(),
         not_applicable={},
+        heads={},
         unexercised_classes={},
         unused_parameters={},
         slices=tuple(inventory),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import difflib
 import hashlib
 import importlib
@@ -91,6 +92,9 @@ def model_classes(spec: Spec) -> list[type[PreTrainedModel]]:
         for name in getattr(module, "__all__", ()):
             value = getattr(module, name, None)
             if inspect.isclass(value) and _is_concrete(value) and value not in found:
+                if method := spec.heads.get(name, {}).get("runs"):
+                    cls: type[Any] = value
+                    cls.forward = getattr(cls, method)
                 found.append(value)
     main = main_class(spec)
     return [main, *(cls for cls in found if cls is not main)]
@@ -214,7 +218,7 @@ def _check_keys(spec: Spec, cls: type[PreTrainedConfig], declared: Mapping[str, 
 def _read_names(module: ModuleType) -> list[str]:
     """Returns the names of the attributes that the source of a module reads from a `config`, or a part of one."""
     file = getattr(module, "__file__", None)
-    found = re.findall(r"""config\.(\w+)|getattr\(config, ["'](\w+)""", Path(file).read_text()) if file else []
+    found = re.findall(r"""(?<=config\.)(\w+)|getattr\(config, ["'](\w+)""", Path(file).read_text()) if file else []
     return sorted({name for names in found for name in names if name})
 
 
@@ -237,13 +241,16 @@ def _own_names(spec: Spec, full: PreTrainedConfig, declared: Mapping[str, Any], 
 def config_for(spec: Spec, config: PreTrainedConfig, cls: type[PreTrainedModel]) -> PreTrainedConfig:
     """Returns the configuration that a class of the folder takes.
 
-    That is `config` itself, the part of it of the class's configuration class, or else that class shrunk by itself.
+    That is `config` itself, the part of it of the class's configuration class, or else that class shrunk by itself;
+    what the declaration says for the class alone is in it.
     A causal class of an architecture that is an encoder by default gets `is_decoder`, the encoder of an
     encoder-decoder `is_encoder_decoder=False`, a class whose Q-Former reads text the layers for it.
     """
     wanted = cls.config_class
     found = config
-    if wanted is not None and not isinstance(config, wanted):
+    if own := spec.heads.get(cls.__name__, {}).get("config"):
+        found = _config_of_head(spec, config, wanted, own)
+    elif wanted is not None and not isinstance(config, wanted):
         parts = [node for node in _tree(config) if type(node) is wanted]
         found = parts[0] if parts else shrink.shrink(default_config(wanted, {}))
     causal = cls.__name__.endswith(("ForCausalLM", "LMHeadModel", "LMHead"))
@@ -258,6 +265,21 @@ def config_for(spec: Spec, config: PreTrainedConfig, cls: type[PreTrainedModel])
         found = copy.deepcopy(found)
         found.qformer_config.use_qformer_text_input = True
     return found
+
+
+def _config_of_head(
+    spec: Spec, config: PreTrainedConfig, wanted: type[PreTrainedConfig] | None, own: Mapping[str, Any]
+) -> PreTrainedConfig:
+    """Returns the shrunk configuration of one class with `own` values, over the declared ones for one like the main."""
+    if wanted is None or isinstance(config, wanted):
+        return tiny_config(dataclasses.replace(spec, config=_over(spec.config, own)))
+    return tiny_config(dataclasses.replace(spec, config=own), wanted)
+
+
+def _over(under: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns nested `values` over those `under` them."""
+    both = {name for name, value in values.items() if isinstance(value, Mapping) and isinstance(under.get(name), dict)}
+    return {**under, **values, **{name: _over(under[name], values[name]) for name in both}}
 
 
 def _tree(config: PreTrainedConfig) -> Iterator[PreTrainedConfig]:
@@ -276,6 +298,8 @@ def count_features(model: PreTrainedModel, modality: str, given: Mapping[str, to
     """
     name = f"get_{modality}_features"
     owners = [part for part in model.modules() if hasattr(part, name)]
+    if not owners and modality == "video" and any(hasattr(part, "get_image_features") for part in model.modules()):
+        return count_features(model, "image", {"pixel_values": given["pixel_values_videos"]}, batch)  # Perception LM
     owner = max(  # the outer ones may pass what they do not name on to the inner
         owners,
         default=None,
@@ -419,7 +443,8 @@ def _forward_through_parts(self: PreTrainedModel, **given: Any) -> Any:
         own = {name.partition(".")[2]: value for name, value in given.items() if name.startswith(f"{part}.")}
         accepted = inspect.signature(child.forward).parameters
         common = {name: value for name, value in shared.items() if name in accepted}
-        for name, value in child(**own, **common, return_dict=True).items():
+        found = child(**own, **common, return_dict=True)
+        for name, value in found.items() if isinstance(found, Mapping) else [("output", found)]:
             outputs[f"{part}.{name}"] = value
     return tuple(outputs.values()) if as_tuple else outputs
 

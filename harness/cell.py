@@ -158,6 +158,7 @@ class Cell:
         batch: int = 2,
         cls: type[PreTrainedModel] | None = None,
         model: PreTrainedModel | None = None,
+        config: PreTrainedConfig | None = None,
         labels: bool = False,
         padding: int = 0,
         **options: Any,
@@ -169,6 +170,7 @@ class Cell:
           batch: rows.
           cls: by default the main class.
           model: one of `cls`, to count placeholders with, where there is one already.
+          config: by default the cell's, or the part of it that `cls` takes.
           labels: whether to give the labels that the class takes.
           padding: tokens of padding at the end of the last row.
           options: sizes and tensors as in a declaration's `inputs` (`sequence_length=32`).
@@ -184,17 +186,24 @@ class Cell:
                 f"{part}.{name}": tensor
                 for part, child in parts(model).items()
                 for name, tensor in self.make_inputs(
-                    seed=seed, batch=batch, cls=type(child), model=child, labels=labels, padding=padding, **options
+                    seed=seed,
+                    batch=batch,
+                    cls=type(child),
+                    model=child,
+                    config=child.config,
+                    labels=labels,
+                    padding=padding,
+                    **options,
                 ).items()
             }
         declared = dict(self.spec.inputs)
         elsewhere = {name for head in self.heads() if head is not cls for name in parameters(head)}
         known = {*OPTIONS, *parameters(cls)}  # no head need take every input of another
         declared = {name: value for name, value in declared.items() if name in known or name not in elsewhere}
-        config = self.config_for(cls)
+        declared.update(self.spec.heads.get(cls.__name__, {}).get("inputs", {}))
         request = Request(
             cls=cls,
-            config=config,
+            config=config if config is not None else self.config_for(cls),
             category=self.spec.category,
             features=self._features(cls, model, batch),
             options={**declared, **options},
@@ -209,7 +218,7 @@ class Cell:
     def _placed(self, value: Any) -> Any:
         """Returns a tensor on the device, or the tensors in lists and dictionaries, as labels of objects are given."""
         if isinstance(value, Mapping):
-            return {name: self._placed(item) for name, item in value.items()}
+            return {name: self._placed(item) for name, item in value.items() if item is not None}
         return [self._placed(item) for item in value] if isinstance(value, list) else self.runtime.place(value)
 
     def _features(self, cls: type[PreTrainedModel], model: PreTrainedModel | None, batch: int) -> Features:

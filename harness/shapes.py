@@ -114,6 +114,8 @@ def documented_shapes(
         tokens, vocabulary = int(config.chunk_size), int(config.max_action_dim)  # what a robot is to do (PI0)
     if hasattr(config, "flow_head_config"):
         vocabulary = 1  # speech is written as vectors: the logits tell whether it ends
+    if "backbone_last_hidden_state" in inputs and tokens is not None:
+        tokens -= 1  # the first place holds a vector in the place of a word, and gets no logit (CSM's depth decoder)
     if "visual_embeds" in inputs:
         tokens = None  # the regions stand behind the words (VisualBERT)
     if class_name.endswith("ForMultipleChoice") and "input_ids" in inputs:

@@ -110,6 +110,7 @@ class Spec:
     Attributes:
       label: the test's label, `//models/decoder/llama:cpu`; every error names it.
       folder: the folder under `transformers/models` that holds the model's code.
+      heads: what a class needs by itself, by its name: `config`, `inputs`, `runs`.
       slices: every model folder that the cell may load (the closure of `folder`).
       reference: what was recorded for the cell; None without it. It is a file of its own beside the spec.
     """
@@ -130,6 +131,7 @@ class Spec:
     backend: Backend
     known_failures: tuple[KnownFailure, ...]
     not_applicable: Mapping[str, str]
+    heads: Mapping[str, Mapping[str, Any]]
     unexercised_classes: Mapping[str, str]
     unused_parameters: Mapping[str, str]
     slices: tuple[str, ...]

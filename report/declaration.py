@@ -76,6 +76,7 @@ class Declaration:
     limits: Mapping[str, int]
     known_failures: tuple[KnownFailure, ...]
     not_applicable: Mapping[str, str]
+    heads: Mapping[str, Any]
     unexercised_classes: Mapping[str, str]
     unused_parameters: Mapping[str, str]
     unavailable: str

@@ -80,20 +80,26 @@ def check_options(request: Request, where: str) -> None:
             )
 
 
-def _declared(request: Request, name: str, where: str, made: Mapping[str, Tensor]) -> Tensor | None:
-    """Returns the tensor that the declaration describes for one argument."""
-    described = request.options[name]
+def _declared(request: Request, name: str, where: str, made: Mapping[str, Tensor]) -> Any:
+    """Returns the tensor that the declaration describes for one argument, or those of its parts by name."""
+    return _described(request, name, request.options[name], where, made)
+
+
+def _described(request: Request, name: str, described: Any, where: str, made: Mapping[str, Tensor]) -> Any:
     if described is None:
         return None
     if not isinstance(described, Mapping) or described.get("kind") not in KINDS:
         raise SpecError(f"{where}: inputs key {name!r} needs a `kind` of {', '.join(KINDS)}, or null to leave it out")
+    kind = described["kind"]
+    if kind == "parts":
+        parts = {part: f"{name}.{part}" for part in described["parts"]}
+        return {part: _described(request, path, described["parts"][part], where, made) for part, path in parts.items()}
     named = {"batch": request.batch, "sequence": request.length}
     if "input_ids" in made:
         named["tokens"] = made["input_ids"].shape[-1]
     shape = [_declared_size(size, named) for size in described.get("shape", ["batch", "sequence"])]
     if described.get("shape", ["batch"])[:1] == ["batch"]:
         shape[:1] = row_shape(request)
-    kind = described["kind"]
     if kind == "segments":
         segments = torch.zeros(shape, dtype=torch.long)
         segments[..., -described["last"] :] = 1

@@ -117,7 +117,7 @@ class Declaration:
         package = self._package(self._spec.folder)
         files = path_of(package, self._spec.folder).glob("modeling_*.py") if package is not None else ()
         texts = [file.read_text(encoding="utf-8") for file in files]
-        read = re.compile(r"""(?:config\.|getattr\(config, ["'])(\w+)""")
+        read = re.compile(r"""(?:(?<=config\.)|getattr\(config, ["'])(\w+)""")
         return sorted({name for text in texts for name in read.findall(text)})
 
     def _config_named(self, name: str) -> Config | None:

@@ -7,6 +7,8 @@ load(":vocabulary.bzl", "CATEGORIES", "TASKS", "TIERS", "outside_vocabulary")
 
 _VERSION = 1
 
+_HEAD = {"config": "dict", "inputs": "dict", "runs": "string"}
+
 def canonical(label):
     """Returns `label` as users write it: without the `@@` of the main repository.
 
@@ -51,6 +53,19 @@ def _reasons(label, attribute, encoded):
             fail("{}: {}['{}'] has no reason; write why, by design, it cannot be otherwise".format(label, attribute, name))
         if attribute == "not_applicable" and "::" not in name:
             fail("{}: not_applicable key '{}' is no check such as 'decoder::causality'".format(label, name))
+    return entries
+
+def _heads(label, encoded):
+    """Returns what single classes need; fails on a word that means nothing."""
+    entries = json.decode(encoded)
+    for name, entry in entries.items():
+        if type(entry) != "dict" or not entry:
+            fail("{}: heads['{}'] says nothing; write a dict of {}".format(label, name, ", ".join(_HEAD)))
+        for key, value in entry.items():
+            if key not in _HEAD:
+                fail("{}: heads['{}'] key '{}' must be one of: {}".format(label, name, key, ", ".join(_HEAD)))
+            if type(value) != _HEAD[key]:
+                fail("{}: heads['{}']['{}'] is a {}, it must be a {}".format(label, name, key, type(value), _HEAD[key]))
     return entries
 
 def _model_types(config):
@@ -130,6 +145,7 @@ def _hf_model_declaration_impl(ctx):
         # Not always the declared one: //toolchains:slices may stand for another.
         "environment": slices.environment,
         "folder": folders[0] if folders else ctx.attr.folder,
+        "heads": _heads(label, ctx.attr.heads),
         "inputs": json.decode(ctx.attr.inputs),
         "known_failures": known_failures,
         "limits": limits,
@@ -192,6 +208,10 @@ hf_model_declaration = rule(
         ),
         "folder": attr.string(
             doc = "Folder of a model that no cell can run; else the model type says it.",
+        ),
+        "heads": attr.string(
+            doc = "What single classes of the folder need by themselves, as a JSON object.",
+            default = "{}",
         ),
         "inputs": attr.string(
             doc = "Overrides of the synthesised inputs as a JSON object.",

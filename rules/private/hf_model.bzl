@@ -59,6 +59,7 @@ def hf_model(
         limits = {},
         known_failures = {},
         not_applicable = {},
+        heads = {},
         unexercised_classes = {},
         unused_parameters = {},
         tags = []):
@@ -87,6 +88,9 @@ def hf_model(
         `known_failure`.
       not_applicable: checks that the architecture cannot have the property of, by design: the check's id, and the
         reason. Only for checks above `forward`; what is a defect is a known failure instead.
+      heads: what one of the folder's classes needs by itself, by its name, a dict of `config` (overrides of its own
+        shrunk config, over those above where that is the main class's), `inputs` (over those above) and `runs` (the
+        method that is run where the class has no `forward`).
       unexercised_classes: public classes of the folder that the cell does not run, each with the reason.
       unused_parameters: patterns of names of the main class's parameters that its forward does not reach by design,
         and of probabilities of dropping that nothing reads (`model.decoder.dropout`), each with the reason. One that
@@ -108,6 +112,7 @@ def hf_model(
         checkpoint = checkpoint,
         config = json.encode(config),
         environment = environment,
+        heads = json.encode(heads),
         inputs = json.encode(inputs),
         known_failures = json.encode(known_failures),
         main_class = main_class,

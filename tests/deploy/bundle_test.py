@@ -43,6 +43,7 @@ def _spec(name: str, backend: str, **fields: Any) -> str:
         "inputs": {},
         "known_failures": [],
         "not_applicable": {},
+        "heads": {},
         "unexercised_classes": {},
         "unused_parameters": {},
         "slices": [name],

@@ -106,6 +106,7 @@ def spec_of(name: str) -> Spec:
         backend=Backend("cpu", "cpu", "eager", "float32", Tolerance(rtol=1e-4, atol=1e-5)),
         known_failures=(),
         not_applicable={},
+        heads={},
         unexercised_classes={},
         unused_parameters={},
         slices=(folder, "clip", "llama", "encodec"),

@@ -516,3 +516,13 @@ def test_text_that_the_code_splits_by_its_own_tokens_has_them(words: Any, monkey
     row = make(Words, words)["input_ids"][0].tolist()
     assert row[0] == 101
     assert [place for place, word in enumerate(row) if word == 102] == [4, 8, 12]
+
+
+def test_a_declared_argument_may_hold_several_tensors_by_name(words: Any) -> None:
+    parts = {"image": {"kind": "noise", "shape": ["batch", 3]}, "mask": {"kind": "flags", "shape": [4]}, "label": None}
+    made = make(
+        WordsAndLengths, words, options={"pixel_values": None, "frames_of_each": {"kind": "parts", "parts": parts}}
+    )
+    held: Any = made["frames_of_each"]
+    assert (held["image"].shape, held["mask"].dtype, held["label"]) == ((2, 3), torch.bool, None)
+    assert not torch.equal(held["image"][0], held["image"][1])

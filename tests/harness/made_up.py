@@ -182,6 +182,7 @@ def spec(**changes: Any) -> Spec:
         "backend": Backend("cpu", "cpu", "eager", "float32", Tolerance(1e-4, 1e-5)),
         "known_failures": (),
         "not_applicable": {},
+        "heads": {},
         "unexercised_classes": {},
         "unused_parameters": {},
         "slices": ("made_up",),

@@ -82,6 +82,7 @@ def run(tmp_path: Path, **changes: Any) -> dict[str, tuple[str, str]]:
         "backend": Backend("mock", "cpu", "mock", "float32", Tolerance(0.0, 0.0)),
         "known_failures": (),
         "not_applicable": {},
+        "heads": {},
         "unexercised_classes": {},
         "unused_parameters": {},
         "slices": ("made",),

@@ -52,6 +52,7 @@ def spec_text(name: str, **fields: Any) -> str:
         "inputs": {},
         "known_failures": [],
         "not_applicable": {},
+        "heads": {},
         "unexercised_classes": {},
         "unused_parameters": {},
         "slices": [name],

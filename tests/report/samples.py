@@ -39,6 +39,7 @@ def declaration(name: str = "llama", category: str = "decoder", tier: str = "hig
         "limits": {"cpu_seconds": 60, "memory_mib": 4096, "wall_seconds": 900},
         "known_failures": (),
         "not_applicable": {},
+        "heads": {},
         "unexercised_classes": {},
         "unused_parameters": {},
         "unavailable": "",

@@ -217,6 +217,14 @@ _REFUSALS = {
     "backbone_unknown": (dict(backbones = ["bret"]), ["environment transformers-5.23 has no model folder 'bret'"]),
     "category_not_of_folder": (dict(category = "vision"), ["category 'vision' does not fit the folder", "models/vision/"]),
     "category_unknown": (dict(category = "decoders"), ["category 'decoders' is not known; did you mean 'decoder'?"]),
+    "head_of_another_type": (
+        dict(heads = json.encode({"LlamaModel": {"runs": {}}})),
+        ["heads['LlamaModel']['runs'] is a dict, it must be a string"],
+    ),
+    "head_with_an_unknown_word": (
+        dict(heads = json.encode({"LlamaModel": {"input": {}}})),
+        ["heads['LlamaModel'] key 'input' must be one of: config, inputs, runs"],
+    ),
     "known_failure_without_date": (
         dict(known_failures = json.encode({"cpu": {"reason": "upstream bug", "expires": "soon"}})),
         ["expires 'soon'", "YYYY-MM-DD"],
