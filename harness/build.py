@@ -403,7 +403,12 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def build(
-    cls: type[PreTrainedModel], config: PreTrainedConfig, *, seed: int = 0, attention: str | None = None
+    cls: type[PreTrainedModel],
+    config: PreTrainedConfig,
+    *,
+    seed: int = 0,
+    attention: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
 ) -> PreTrainedModel:
     """Returns a new model in eval mode, float32, on the CPU, its weights filled by `fill_weights`.
 
@@ -412,6 +417,7 @@ def build(
       config: left as it is; the model gets a copy.
       seed: equal seeds give equal weights, in every process.
       attention: `eager`, `sdpa`, …; by default what the class chooses.
+      arguments: what its `__init__` takes beside the config.
     """
     config = copy.deepcopy(config)
     config.architectures, config.dtype = [cls.__name__], torch.float32  # as in a configuration read from a checkpoint
@@ -419,7 +425,7 @@ def build(
     if is_container(cls):
         cls.forward = _forward_through_parts
     with seeded(seed):
-        model = cls._from_config(config, **options)
+        model = cls._from_config(config, **options, **(arguments or {}))
     fill_weights(model, seed)
     return model.eval()
 

@@ -149,7 +149,13 @@ class Cell:
 
         cls = cls or self.model_class
         config = config if config is not None else self.config_for(cls)
-        return self.runtime.place_model(build(cls, config, seed=seed, attention=attention))
+        model = build(cls, config, seed=seed, attention=attention, arguments=self.arguments_for(cls))
+        return self.runtime.place_model(model)
+
+    def arguments_for(self, cls: type[PreTrainedModel]) -> Mapping[str, Any]:
+        """Returns what the `__init__` of a class takes beside the configuration, by the declaration."""
+        arguments: Mapping[str, Any] = self.spec.heads.get(cls.__name__, {}).get("arguments", {})
+        return arguments
 
     def make_inputs(
         self,
@@ -177,7 +183,7 @@ class Cell:
         """
         from harness.build import is_container, parts
         from harness.inputs import make
-        from harness.inputs.request import OPTIONS, Request, parameters
+        from harness.inputs.request import OPTIONS, Request, is_made, parameters
 
         cls = cls or self.model_class
         if is_container(cls):
@@ -199,6 +205,7 @@ class Cell:
         declared = dict(self.spec.inputs)
         elsewhere = {name for head in self.heads() if head is not cls for name in parameters(head)}
         known = {*OPTIONS, *parameters(cls)}  # no head need take every input of another
+        known |= {name for name, value in declared.items() if is_made(value) and cls is self.model_class}
         declared = {name: value for name, value in declared.items() if name in known or name not in elsewhere}
         declared.update(self.spec.heads.get(cls.__name__, {}).get("inputs", {}))
         request = Request(

@@ -526,7 +526,7 @@ def left_padded_batch(cell: Cell, inputs: dict[str, Tensor], stream: Stream = DE
 def text_layers(model: PreTrainedModel) -> dict[str, nn.ModuleList]:
     """Returns the model's stacks of layers by name: every list of at least two modules of one type.
 
-    A list inside a list is none, for its members belong to the layers of the outer one.
+    A list inside a list is none, for its members belong to the layers of the outer one; nor is one of projections.
     """
     stacks: dict[str, nn.ModuleList] = {}
     outer: list[str] = []
@@ -534,7 +534,7 @@ def text_layers(model: PreTrainedModel) -> dict[str, nn.ModuleList]:
         if not isinstance(module, nn.ModuleList) or len(module) < 2 or any(name.startswith(f"{o}.") for o in outer):
             continue
         outer.append(name)
-        if len({type(layer) for layer in module}) == 1:
+        if len({type(layer) for layer in module}) == 1 and not isinstance(module[0], nn.Linear):
             stacks[name] = module
     return stacks
 

@@ -110,7 +110,7 @@ class Spec:
     Attributes:
       label: the test's label, `//models/decoder/llama:cpu`; every error names it.
       folder: the folder under `transformers/models` that holds the model's code.
-      heads: what a class needs by itself, by its name: `config`, `inputs`, `runs`.
+      heads: what a class needs by itself, by its name: `config`, `inputs`, `arguments`, `runs`.
       slices: every model folder that the cell may load (the closure of `folder`).
       reference: what was recorded for the cell; None without it. It is a file of its own beside the spec.
     """

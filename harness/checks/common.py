@@ -239,7 +239,8 @@ def _round_trip(cell: Cell, model: PreTrainedModel) -> PreTrainedModel:
             with safe_open(path, framework="pt") as file:
                 written |= set(file.keys())
         assert written, f"{name}.save_pretrained wrote no safetensors file"
-        loaded, info = type(model).from_pretrained(folder, output_loading_info=True)
+        arguments = cell.arguments_for(type(model))
+        loaded, info = type(model).from_pretrained(folder, output_loading_info=True, **arguments)
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         keys = sorted(str(key) for key in info.get(kind) or ())
         assert not keys, (

@@ -116,8 +116,8 @@ def _no_return_loss(cell: Cell) -> str | None:
 
 
 def _needs_image(cell: Cell) -> str | None:
-    required = inspect.signature(cell.model_class.forward).parameters[_visual(cell)[0]]
-    if required.default is required.empty:
+    required = inspect.signature(cell.model_class.forward).parameters.get(_visual(cell)[0])  # none if it is handed on
+    if required is not None and required.default is required.empty:
         return f"forward requires {required.name}"
     return _not_generative(cell) or _no_placeholders(cell)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from harness.build import nearest
 from harness.inputs.labels import make_labels
-from harness.inputs.request import KINDS, OPTIONS, Request, parameters
+from harness.inputs.request import KINDS, OPTIONS, Request, is_made, parameters
 from harness.inputs.table import MAKERS, ORDER
 from harness.inputs.text import boxes, finish_text, row_shape, tokens
 from harness.spec import SpecError
@@ -40,13 +40,16 @@ def make(request: Request, where: str) -> dict[str, Any]:
             made[name] = _declared(request, name, where, made)
     names = [name for name in request.parameters if name in MAKERS]
     for name in sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else -1):
-        if name in request.options and not isinstance(request.options[name], int):
+        described = request.options.get(name, 0)
+        if not isinstance(described, int) and not is_made(described):
             value = _declared(request, name, where, made)
         else:
             value = MAKERS[name](request, made)
         if value is not None:
             made[name] = value
     for name in [name for name in request.options if name in _declarable(request.cls) and name not in made]:
+        if is_made(request.options[name]):
+            continue  # its maker has none for this class
         if (value := _declared(request, name, where, made)) is not None:
             made[name] = value
     if request.labels:
@@ -107,7 +110,7 @@ def _described(request: Request, name: str, described: Any, where: str, made: Ma
     if kind == "tokens":
         return tokens(request, name, *shape)
     if kind == "flags":
-        return torch.ones(shape, dtype=torch.bool)
+        return torch.full(shape, bool(described.get("value", True)))
     if kind == "boxes":
         return boxes(request, name, *shape)
     if kind == "unit_boxes":

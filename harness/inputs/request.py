@@ -59,15 +59,16 @@ OPTIONS = (
 `heard` is how many frames or samples the mask over the sound leaves, by default all.
 """
 
-KINDS = ("tokens", "mask", "flags", "zeros", "segments", "noise", "integers", "boxes", "unit_boxes", "parts")
+KINDS = ("tokens", "mask", "flags", "zeros", "segments", "noise", "integers", "boxes", "unit_boxes", "parts", "made")
 """Values of `kind` where a declaration describes one tensor: `{"kind": "integers", "shape": ["batch", 4], "high": 9}`.
 
-`tokens` are ordinary words, `mask` is ones, `flags` are true, `segments` is zeros and then `last` ones, `noise` is
-standard normal, `integers` are from `low` (0) up to `high`, `boxes` are (left, top, right, bottom) of 0 to 1000,
-`unit_boxes` the same of 0 to 1, `parts` are several tensors under one argument, a dictionary: each is described under
-its name in `parts`. A shape may name `batch`, a multiple of it (`4*batch`), `sequence`, and `tokens`, which
-is `sequence` with all placeholders; a class that chooses among texts gets one for each choice behind the batch. A
-tensor given as null is left out.
+`tokens` are ordinary words, `mask` is ones, `flags` are true (or `value`), `segments` is zeros and then `last` ones,
+`noise` is standard normal, `integers` are from `low` (0) up to `high`, `boxes` are (left, top, right, bottom) of 0 to
+1000, `unit_boxes` the same of 0 to 1, `parts` are several tensors under one argument, a dictionary: each is described
+under its name in `parts`. `made` is an argument that `forward` hands on to a model inside without naming it: it is made
+as where it is named. A shape may name `batch`, a multiple of it (`4*batch`), `sequence`, and `tokens`, which is
+`sequence` with all placeholders; a class that chooses among texts gets one for each choice behind the batch. A tensor
+given as null is left out.
 """
 
 Features = Callable[[str, dict[str, Tensor]], int]
@@ -110,8 +111,9 @@ class Request:
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """The names of the arguments of the class's `forward`."""
-        return parameters(self.cls)
+        """The names of the arguments of the class's `forward`, and of those that it is said to hand on."""
+        named = parameters(self.cls)
+        return (*named, *(name for name, value in self.options.items() if is_made(value) and name not in named))
 
     def generator(self, name: str) -> torch.Generator:
         """Returns the generator of one input: equal for equal seeds whatever other inputs there are."""
@@ -126,6 +128,11 @@ class Request:
     def integers(self, name: str, low: int, high: int, *shape: int) -> Tensor:
         """Returns integers from `low` up to and without `high`."""
         return torch.randint(low, max(high, low + 1), shape, generator=self.generator(name))
+
+
+def is_made(described: Any) -> bool:
+    """Returns whether a declaration says of an argument that it is handed on, and made as where it is named."""
+    return isinstance(described, Mapping) and described.get("kind") == "made"
 
 
 def parameters(cls: type[Any]) -> tuple[str, ...]:

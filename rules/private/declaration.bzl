@@ -7,7 +7,7 @@ load(":vocabulary.bzl", "CATEGORIES", "TASKS", "TIERS", "outside_vocabulary")
 
 _VERSION = 1
 
-_HEAD = {"config": "dict", "inputs": "dict", "runs": "string"}
+_HEAD = {"arguments": "dict", "config": "dict", "inputs": "dict", "runs": "string"}
 
 def canonical(label):
     """Returns `label` as users write it: without the `@@` of the main repository.

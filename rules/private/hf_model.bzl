@@ -89,8 +89,8 @@ def hf_model(
       not_applicable: checks that the architecture cannot have the property of, by design: the check's id, and the
         reason. Only for checks above `forward`; what is a defect is a known failure instead.
       heads: what one of the folder's classes needs by itself, by its name, a dict of `config` (overrides of its own
-        shrunk config, over those above where that is the main class's), `inputs` (over those above) and `runs` (the
-        method that is run where the class has no `forward`).
+        shrunk config, over those above where that is the main class's), `inputs` (over those above), `arguments` (what
+        its `__init__` takes beside the config) and `runs` (the method that is run where it has no `forward`).
       unexercised_classes: public classes of the folder that the cell does not run, each with the reason.
       unused_parameters: patterns of names of the main class's parameters that its forward does not reach by design,
         and of probabilities of dropping that nothing reads (`model.decoder.dropout`), each with the reason. One that

@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers.modeling_outputs import BaseModelOutput, CausalLMOutput
 
-from harness import build, shapes, shrink
+from harness import build, generation, shapes, shrink
 from harness import cell as cells
 from harness.checks import common
 from harness.spec import SpecError
@@ -100,6 +100,29 @@ def test_a_part_of_a_container_may_return_a_tensor(monkeypatch: pytest.MonkeyPat
     cell = cells.Cell(made_up.spec())
     outputs = cell.forward(cell.fresh_model(cls=Container), cell.make_inputs(cls=Container))
     assert list(cell.tensors(outputs)) == ["vocoder.output"]
+
+
+def test_a_head_is_made_and_loaded_with_the_arguments_of_its_own() -> None:
+    class Block(MadeUpForCausalLM):
+        """A layer that is told its number."""
+
+        def __init__(self, config: Any, number: int) -> None:
+            super().__init__(config)
+            self.numbered = torch.nn.Parameter(torch.ones(number))
+
+    cell = cells.Cell(made_up.spec(heads={"Block": {"arguments": {"number": 3}}}))
+    model = cell.fresh_model(cls=Block)
+    assert model.numbered.shape == (3,)
+    common._round_trip(cell, model)
+    with pytest.raises(TypeError, match="number"):
+        cells.Cell(made_up.spec()).fresh_model(cls=Block)
+
+
+def test_projections_are_no_stack_of_layers() -> None:
+    model = torch.nn.Module()
+    model.layers = torch.nn.ModuleList([torch.nn.Sequential(torch.nn.Linear(2, 2)) for _ in range(2)])
+    model.projections = torch.nn.ModuleList([torch.nn.Linear(2, 2) for _ in range(3)])
+    assert list(generation.text_layers(model)) == ["layers"]
 
 
 def test_a_head_that_the_folder_does_not_have_is_an_error() -> None:

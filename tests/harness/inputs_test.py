@@ -518,6 +518,28 @@ def test_text_that_the_code_splits_by_its_own_tokens_has_them(words: Any, monkey
     assert [place for place, word in enumerate(row) if word == 102] == [4, 8, 12]
 
 
+def test_an_argument_that_is_handed_on_is_made_as_where_it_is_named() -> None:
+    class HandsOn(Words):
+        """Hands pictures on to a model inside."""
+
+        def forward(self, input_ids: Any, **given: Any) -> None:  # type: ignore[override]
+            """Only the signature counts."""
+
+    config = shrink.shrink(PairConfig())
+    named = make(WordsAndPictures, config)
+    handed = make(HandsOn, config, options={"pixel_values": {"kind": "made"}})
+    assert torch.equal(handed["pixel_values"], named["pixel_values"])
+    assert torch.equal(handed["input_ids"], named["input_ids"])  # with its placeholders
+    assert "pixel_values" not in make(HandsOn, config)
+
+
+def test_flags_may_be_false(words: Any) -> None:
+    described = {"kind": "flags", "shape": ["batch", 3], "value": False}
+    made = make(WordsAndLengths, words, options={"pixel_values": None, "frames_of_each": described})
+    assert made["frames_of_each"].dtype == torch.bool
+    assert not made["frames_of_each"].any()
+
+
 def test_a_declared_argument_may_hold_several_tensors_by_name(words: Any) -> None:
     parts = {"image": {"kind": "noise", "shape": ["batch", 3]}, "mask": {"kind": "flags", "shape": [4]}, "label": None}
     made = make(

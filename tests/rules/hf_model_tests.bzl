@@ -223,7 +223,7 @@ _REFUSALS = {
     ),
     "head_with_an_unknown_word": (
         dict(heads = json.encode({"LlamaModel": {"input": {}}})),
-        ["heads['LlamaModel'] key 'input' must be one of: config, inputs, runs"],
+        ["heads['LlamaModel'] key 'input' must be one of: arguments, config, inputs, runs"],
     ),
     "known_failure_without_date": (
         dict(known_failures = json.encode({"cpu": {"reason": "upstream bug", "expires": "soon"}})),
