@@ -119,6 +119,7 @@ def _hf_model_declaration_impl(ctx):
         if error:
             fail(error)
     known_failures = _known_failures(label, ctx.attr.known_failures)
+    heads = _heads(label, ctx.attr.heads)
     limits = _limits(ctx, label)
     slices = ctx.attr.slices[SlicesInfo]
     config = json.decode(ctx.attr.config)
@@ -145,7 +146,7 @@ def _hf_model_declaration_impl(ctx):
         # Not always the declared one: //toolchains:slices may stand for another.
         "environment": slices.environment,
         "folder": folders[0] if folders else ctx.attr.folder,
-        "heads": _heads(label, ctx.attr.heads),
+        "heads": heads,
         "inputs": json.decode(ctx.attr.inputs),
         "known_failures": known_failures,
         "limits": limits,
