@@ -78,6 +78,13 @@ def _sets(cls: type[PreTrainedModel], name: str) -> bool:
     return re.search(rf"\b{name}=(True|False|None)\b", source_of(cls.forward)) is not None
 
 
+def _hands_on_by_prefix(cls: type[PreTrainedModel]) -> bool:
+    """Whether `forward` drops keywords without the prefix of a model inside, such as `decoder_position_ids` (Moshi)."""
+    source = source_of(cls.forward)
+    chooses = ".startswith(" in source and "not argument.startswith(" not in source
+    return chooses and len(re.findall(r"\*\*kwargs\b", source)) < 2
+
+
 def takes(cell: Cell, name: str) -> bool:
     """Whether the main class's `forward` takes the argument `name`.
 
@@ -87,6 +94,8 @@ def takes(cell: Cell, name: str) -> bool:
     if name in parameters_of(cell.model_class):
         return True
     if not _forwards_keywords(cell.model_class) or _sets(cell.model_class, name):
+        return False
+    if _hands_on_by_prefix(cell.model_class):
         return False
     bases = [base for base in cell.model_class.__mro__[1:] if "forward" in vars(base)]
     inside = {type(module) for module in cell.model.modules() if hasattr(module, "base_model_prefix")}
@@ -251,7 +260,7 @@ def pad(
 ) -> dict[str, Tensor]:
     """Returns `inputs` with `count` padding tokens added to every row, masked out.
 
-    Everything else that runs along the tokens (token types, boxes, …) is padded with zeros. Behind left padding,
+    Everything else that runs along the tokens (token types, boxes, codes, …) is padded with zeros. Behind left padding,
     position ids are given where the model takes them, by the rule of `positions_of`; before right padding every
     token is where it was.
 
@@ -262,9 +271,10 @@ def pad(
     batch, length = tokens.shape[:2]
     mask = inputs.get(stream.mask, torch.ones_like(tokens))
 
-    def extend(tensor: Tensor, value: int) -> Tensor:
-        block = torch.full((batch, count, *tensor.shape[2:]), value, dtype=tensor.dtype, device=tensor.device)
-        return torch.cat([block, tensor] if side == "left" else [tensor, block], dim=1)
+    def extend(tensor: Tensor, value: int, axis: int = 1) -> Tensor:
+        shape = [*tensor.shape[:axis], count, *tensor.shape[axis + 1 :]]
+        block = torch.full(shape, value, dtype=tensor.dtype, device=tensor.device)
+        return torch.cat([block, tensor] if side == "left" else [tensor, block], dim=axis)
 
     out = {
         name: extend(tensor, 0)
@@ -274,6 +284,7 @@ def pad(
         else tensor
         for name, tensor in inputs.items()
     }
+    out |= {name: extend(inputs[name], 0, axis=2) for name in CODES_ALONG_WORDS if name in inputs}
     out[stream.tokens] = extend(tokens, pad_token(cell))
     out[stream.mask] = extend(mask, 0)
     out.pop(stream.positions, None)

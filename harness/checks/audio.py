@@ -463,7 +463,8 @@ def _assert_loss_over_codebooks(cell: Cell, decoder_inputs: dict[str, Tensor]) -
 def _assert_next_token_loss(cell: Cell) -> None:
     words = cell.inputs["input_ids"]
     labels = partly_ignored(words[..., 0] if words.dim() == 3 else words)  # the text stands before streams of codes
-    outputs = cell.forward(inputs={**cell.inputs, "labels": labels})
+    name = "text_labels" if "text_labels" in parameters_of(cell.model_class) else "labels"
+    outputs = cell.forward(inputs={**cell.inputs, name: labels})
     expected = cross_entropy(cell.primary(outputs)[:, :-1], labels[:, 1:])
     when = "against the cross entropy of logits[:, :-1] at labels[:, 1:]"
     assert_close("loss", generation.loss_of(cell, outputs), expected, cell.tolerance, when)

@@ -666,7 +666,7 @@ def _no_loss(cell: Cell, cls: type[PreTrainedModel]) -> str | None:
         return "it is a bare model, whose documented output has no loss"
     names = set(parameters_of(cls))
     measured = "future_values" in names and cls.__name__.endswith("ForPrediction")
-    others = {"start_positions", "target_values", "initial_token_labels"}
+    others = {"start_positions", "target_values", "initial_token_labels", "text_labels"}
     if measured or takes_labels(cls) or takes_labels(cls, "mask_labels") or others & names:
         return None
     return "it takes no labels, or refuses to be trained on them"

@@ -43,6 +43,7 @@ MODELS = {
     "speech_to_text": ("audio", "speech_to_text", "speech_to_text", "Speech2TextForConditionalGeneration"),
     "bark": ("audio", "bark", "bark", "BarkModel"),
     "audioflamingo3": ("audio", "audioflamingo3", "audioflamingo3", "AudioFlamingo3ForConditionalGeneration"),
+    "moshi": ("audio", "moshi", "moshi", "MoshiForConditionalGeneration"),
     "encodec": ("audio", "encodec", "encodec", "EncodecModel"),
     "patchtst": ("time_series", "patchtst", "patchtst", "PatchTSTForPrediction"),
     "time_series_transformer": (
@@ -66,6 +67,11 @@ MODELS = {
 }
 
 CONFIGS: dict[str, dict[str, Any]] = {
+    "moshi": {
+        "audio_vocab_size": 64,
+        "depth_decoder_config": {"audio_vocab_size": 64, "sliding_window": 9},
+        "sliding_window": 128,
+    },
     "time_series_transformer": {
         "context_length": 16,
         "num_time_features": 2,

@@ -458,6 +458,20 @@ AUDIO: dict[str, tuple[str, str, Break, str, bool]] = {
         "loss differs",
         False,
     ),
+    "labels of a speaker's text shifted twice": (
+        "moshi",
+        "labels_are_shifted_into_decoder_inputs",
+        _given("text_labels", lambda x: x.roll(-1, dims=1)),
+        "loss differs",
+        False,
+    ),
+    "codes before the words attended to": (
+        "moshi",
+        "left_padding_does_not_change_logits",
+        attribute(module_of("decoder.model"), "create_causal_mask", replacing(_no_mask)),
+        "on the left",
+        False,
+    ),
     "masked frames heard": (
         "audioflamingo3",
         "padding_does_not_change_the_output",

@@ -60,3 +60,22 @@ def test_a_class_that_speaks_writes_after_its_words_and_one_that_decodes_spectro
         config = SimpleNamespace(is_encoder_decoder=decodes)
         stream = audio._stream(_cell(model_class=Speaks, config=config, inputs={"input_ids": torch.zeros(1, 2)}))
         assert (stream is None) == decodes
+
+
+def test_codes_along_the_words_are_padded_with_them() -> None:
+    config = SimpleNamespace(vocab_size=9, pad_token_id=0)
+    config.get_text_config = lambda decoder=False: config
+    words = torch.ones(2, 4, dtype=torch.long)
+    given = {"input_ids": words, "attention_mask": words, "user_audio_codes": torch.ones(2, 3, 4, dtype=torch.long)}
+    padded = generation.pad(_cell(config=config), given, 2, side="right")
+    assert padded["user_audio_codes"].shape == (2, 3, 6)
+    assert torch.equal(padded["user_audio_codes"][..., :4], given["user_audio_codes"])
+    assert padded["input_ids"].shape == padded["attention_mask"].shape == (2, 6)
+
+
+def test_keywords_that_are_handed_on_by_their_prefix_alone_are_not_taken_without_it() -> None:
+    from transformers import LlamaForCausalLM, MoshiForConditionalGeneration, VisionEncoderDecoderModel
+
+    assert generation._hands_on_by_prefix(MoshiForConditionalGeneration)
+    assert not generation._hands_on_by_prefix(VisionEncoderDecoderModel)  # what has no prefix is its encoder's
+    assert not generation._hands_on_by_prefix(LlamaForCausalLM)
