@@ -325,6 +325,9 @@ def count_features(model: PreTrainedModel, modality: str, given: Mapping[str, to
     accepted = inspect.signature(method).parameters
     with torch.no_grad(), seeded(0):
         found = method(**{key: value for key, value in given.items() if key in accepted})
+        tokenize = getattr(owner, f"get_{modality}_tokens", None)
+        if tokenize is not None and "hidden_states" in inspect.signature(tokenize).parameters:
+            return int(tokenize(found.pooler_output).numel()) // batch  # a place for each code that features become
     return _count_rows(found) // batch
 
 

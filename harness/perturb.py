@@ -22,6 +22,7 @@ STRUCTURAL = frozenset(
     {
         "image_sizes",
         "image_grid_thw",
+        "images_per_sample",
         "image_position_ids",
         "video_grid_thw",
         "spatial_shapes",

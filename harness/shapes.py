@@ -101,7 +101,8 @@ def documented_shapes(
     """
     shapes: dict[str, Shape] = {}
     batch = batch_size(inputs)
-    vocabulary = _attribute(config.get_text_config(decoder=True), "vocab_size")
+    # What writes pictures knows the codes of pictures alone, and reads words as well (GLM-Image).
+    vocabulary = _attribute(config.get_text_config(decoder=True), "vision_vocab_size", "vocab_size")
     labels = _attribute(config, "num_labels")
     tokens = _tokens(inputs, decoder=True)
     if hasattr(config, "num_image_with_embedding") and "pixel_values" in inputs:

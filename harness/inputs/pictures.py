@@ -234,9 +234,24 @@ def grid_of(*names: str) -> Callable[[Request, dict[str, Tensor]], Tensor | None
 
     def make_grid(request: Request, made: dict[str, Tensor]) -> Tensor | None:
         found = next((name for name in names if name in made), None)
-        return torch.tensor([_grid(request, found)] * request.batch) if found is not None else None
+        if found is None:
+            return None
+        grid = _grid(request, found)
+        return torch.tensor([grid, *_grids_to_fill(request, grid)] * request.batch)
 
     return make_grid
+
+
+def _grids_to_fill(request: Request, grid: tuple[int, int, int]) -> list[tuple[int, int, int]]:
+    """Returns the grid of the picture that a row is to be answered with, one row of patches higher than that given."""
+    frames, height, width = grid
+    return [(frames, height + 1, width)] if "images_per_sample" in request.parameters else []
+
+
+def grids_of_each_row(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """How many grids each row has (batch,): those of its pictures, and that of the picture to be made (GLM-Image)."""
+    grids = made.get("image_grid_thw")
+    return None if grids is None else torch.full((request.batch,), len(grids) // request.batch)
 
 
 def tower_input(request: Request, made: dict[str, Tensor]) -> Tensor | None:

@@ -38,6 +38,7 @@ MAKERS: dict[str, Maker] = {
     "image_position_ids": pictures.patch_places,
     "pixel_position_ids": pictures.patch_places,
     "image_grid_thw": pictures.grid_of("pixel_values"),
+    "images_per_sample": pictures.grids_of_each_row,
     "video_grid_thw": pictures.grid_of("pixel_values_videos"),
     "grid_thw": pictures.grid_of("pixel_values", "hidden_states"),
     "target_sizes": pictures.target_sizes("pixel_values"),

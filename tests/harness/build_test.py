@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -181,3 +183,20 @@ def test_a_class_called_pretrained_is_a_model_where_it_runs() -> None:
     assert not build._is_concrete(abstract)
     assert build._is_concrete(tower)
     assert not build._is_concrete(PreTrainedModel)
+
+
+class _Tokenizes(torch.nn.Module):
+    """Gives a picture's features as a map, and a code for each place of it."""
+
+    config = None
+
+    def get_image_features(self, pixel_values: torch.Tensor) -> Any:
+        return SimpleNamespace(pooler_output=[torch.zeros(7, 2, 3) for _ in pixel_values])
+
+    def get_image_tokens(self, hidden_states: list[torch.Tensor]) -> torch.Tensor:
+        return torch.cat([grid.argmax(0).flatten() for grid in hidden_states])
+
+
+def test_features_that_become_codes_have_a_place_for_each_code() -> None:
+    model = cast(PreTrainedModel, _Tokenizes())
+    assert build.count_features(model, "image", {"pixel_values": torch.zeros(2, 3, 4, 4)}, 2) == 6

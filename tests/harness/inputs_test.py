@@ -391,6 +391,21 @@ def test_grids_count_the_patches_of_pictures_and_videos() -> None:
     assert int(made["video_grid_thw"].prod(-1).sum()) == made["pixel_values_videos"].shape[0]
 
 
+class PicturesToMake(Words):
+    """Takes pictures, and the grid of the one that it makes behind those of a row."""
+
+    def forward(self, pixel_values: Any, image_grid_thw: Any = None, images_per_sample: Any = None) -> None:  # type: ignore[override]
+        """Only the signature counts."""
+
+
+def test_the_last_grid_of_a_row_is_that_of_a_picture_to_be_made() -> None:
+    made = make(PicturesToMake, shrink.shrink(TowerConfig()), category="multimodal")
+    grids = made["image_grid_thw"].split(made["images_per_sample"].tolist())
+    assert [len(grid) for grid in grids] == [2, 2]
+    assert sum(int(grid[:-1].prod(-1).sum()) for grid in grids) == made["pixel_values"].shape[0]
+    assert all(grid[-1].tolist() != grid[0].tolist() for grid in grids)
+
+
 class PackedPictures(Words):
     """Takes pictures and videos of all rows in one row of patches."""
 

@@ -50,3 +50,7 @@ def test_streams_of_codes_have_a_row_of_logits_each() -> None:
 def test_a_melody_stands_before_the_codes() -> None:
     given = {"input_features": torch.zeros(2, 6, 12), "decoder_input_ids": torch.zeros(8, 5)}
     assert _logits(given, chroma_length=6) == (8, None, 9)
+
+
+def test_a_writer_of_pictures_has_logits_of_their_codes_alone() -> None:
+    assert _logits(TEXT, vision_vocab_size=5) == (2, 3, 5)
