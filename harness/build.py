@@ -312,6 +312,10 @@ def count_features(model: PreTrainedModel, modality: str, given: Mapping[str, to
         return 1  # one token says where a picture is, and words look across at its features (Mllama)
     if owner is None and "audio_input_ids" in given:  # a place for each frame of codes
         return int(given["audio_input_ids"].shape[1])
+    if owner is None and modality == "image" and "image_pixel_values" in given:
+        return _places_of_crops(model.config, given)
+    if owner is None and modality == "audio" and "audio_embed_sizes" in given:
+        return int(given["audio_embed_sizes"][0])
     if owner is None and hasattr(model, "codec_model"):
         with torch.no_grad():
             return int(model.codec_model.encode(given["input_values"]).audio_codes.shape[-1])
@@ -329,6 +333,18 @@ def count_features(model: PreTrainedModel, modality: str, given: Mapping[str, to
         if tokenize is not None and "hidden_states" in inspect.signature(tokenize).parameters:
             return int(tokenize(found.pooler_output).numel()) // batch  # a place for each code that features become
     return _count_rows(found) // batch
+
+
+def _places_of_crops(config: PreTrainedConfig, given: Mapping[str, torch.Tensor]) -> int:
+    """Returns how many places a picture takes that is given as a small whole and its crops, two patches a side to each.
+
+    Each row of the crops side by side, and each of the whole, ends with one more; one stands between the two
+    (`num_img_tokens` in transformers/models/phi4_multimodal/image_processing_phi4_multimodal.py).
+    """
+    side = given["image_pixel_values"].shape[-1]
+    base = -(-(side // config.vision_config.patch_size) // 2)
+    rows, columns = (base * int(size) // side for size in given["image_sizes"][0])
+    return rows * (columns + 1) + 1 + base * (base + 1)
 
 
 def _required(method: Any) -> set[str]:

@@ -159,7 +159,7 @@ def special_tokens(config: Any) -> set[int]:
     """Returns every token that a config, or a config inside it, gives a meaning of its own (`*_token_id`, …)."""
     found: set[int] = set()
     for name, value in vars(config).items():
-        if name.endswith(("_token_id", "_token_index")):
+        if name.endswith(("_token_id", "_token_index", "image_patch_id")):
             values = value if isinstance(value, (list, tuple)) else [value]
             found |= {item for item in values if isinstance(item, int)}
         elif hasattr(value, "to_dict") and hasattr(value, "model_type"):

@@ -22,7 +22,12 @@ STRUCTURAL = frozenset(
     {
         "image_sizes",
         "image_grid_thw",
+        "image_grid_hw",
+        "image_grids",
+        "image_token_pooling",
         "images_per_sample",
+        "video_grids",
+        "video_token_pooling",
         "image_position_ids",
         "video_grid_thw",
         "spatial_shapes",
@@ -33,10 +38,17 @@ STRUCTURAL = frozenset(
         "position_ids",
         "audio_input_ids_mask",
         "input_values_cutoffs",
+        "audio_embed_sizes",
     }
 )
 
-SOUND_MASKS = ("input_features_mask", "feature_attention_mask", "padding_mask", "input_values_mask")
+SOUND_MASKS = (
+    "input_features_mask",
+    "feature_attention_mask",
+    "padding_mask",
+    "input_values_mask",
+    "audio_attention_mask",
+)
 """Masks over the frames or samples of sound, where `attention_mask` is over the words."""
 
 
@@ -44,6 +56,8 @@ def is_structural(cell: Cell, name: str) -> bool:
     """Returns whether an input says how another one is laid out; a mask over sound counts its placeholders."""
     if name == "pixel_attention_mask" and "spatial_shapes" in cell.inputs:  # counts the placeholders of a picture
         return placeholder(cell.config, "image") is not None
+    if name == "image_attention_mask" and "image_pixel_values" in cell.inputs:  # says how far a picture's crops reach
+        return True
     tiles = name == "pixel_attention_mask" and cell.inputs[name].dim() == 2  # says which tiles of a picture there are
     return name in STRUCTURAL or tiles or (name in SOUND_MASKS and placeholder(cell.config, "audio") is not None)
 

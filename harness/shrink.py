@@ -211,7 +211,7 @@ MEANINGS: tuple[tuple[str, str], ...] = (
     ("width", r"index_head_dim"),
     ("window", r"index_top_?k"),
     # Words and their numbers.
-    ("token", r"(.*_)?token_(id|index|ids)|.*_token|(.*_)?(start|end)_token.*"),
+    ("token", r"(.*_)?token_(id|index|ids)|.*_token|(.*_)?(start|end)_token.*|image_patch_id"),
     ("codes", r"codebook_size|.*_codebook_size"),
     ("vocabulary", r".*vocab(ulary)?(_size)?|n_vocab|num_embeddings|.*_vocab|n_tokens|num_entities"),
     # How often something repeats.

@@ -5,13 +5,14 @@ What a category has of its own (causality, padding, pixels, samples) is in the m
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import fnmatch
 import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from harness.compare import (
 )
 from harness.generation import cross_entropy, loss_of, parameters_of, partly_ignored, recurrent_state
 from harness.inputs.labels import judges_tokens
+from harness.inputs.pictures import POOLINGS
 from harness.inputs.request import IGNORED, source_of, takes_labels
 from harness.perturb import is_structural, perturbed
 from harness.reference import difference
@@ -529,6 +531,10 @@ def _row(inputs: dict[str, Tensor], rows: int, index: int) -> dict[str, Tensor]:
         axis = row_axis(name, inputs)
         per_row = tensor.shape[axis] // rows if tensor.dim() and tensor.shape[axis] % rows == 0 else 0
         out[name] = tensor.narrow(axis, index * per_row, per_row) if per_row else tensor
+        if name in POOLINGS:
+            pictures = inputs[POOLINGS[name]]
+            before = index * pictures.shape[:2].numel() // rows  # patches of the rows before
+            out[name] = torch.where(out[name] >= 0, out[name] - before, out[name])
     return out
 
 
@@ -959,10 +965,33 @@ def test_outputs_are_alive(cell: Cell, outputs: dict[str, Tensor]) -> None:
 _STACK = re.compile(r"hidden_states(\.\d+)?$")
 
 
+_HOOKED = "_output_capturing_hooks_installed"  # what transformers notes at a model whose layers it has hooked
+
+
+@contextlib.contextmanager
+def _hooks_taken_off(model: PreTrainedModel) -> Iterator[None]:
+    """Takes off the hooks that a call of `model` leaves, so that what they break is seen there and nowhere else.
+
+    transformers hooks the layers of a model when it is first asked for their states (utils/output_capturing.py), and
+    those of a model inside, which had asked for some already, a second time: Phi-4 cannot be run any more then.
+    """
+    kept = [(module, dict(module._forward_hooks), hasattr(module, _HOOKED)) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, hooks, hooked in kept:
+            module._forward_hooks.clear()
+            module._forward_hooks.update(hooks)
+            if hasattr(module, _HOOKED) and not hooked:
+                delattr(module, _HOOKED)
+
+
 def _hidden_states(cell: Cell) -> dict[str, list[Tensor]]:
     """Returns the stacks of hidden states by name, those of the models inside a model too, one tensor per layer."""
     stacks: dict[str, list[Tensor]] = {}
-    for name, tensor in cell.tensors(cell.forward(output_hidden_states=True)).items():
+    with _hooks_taken_off(cell.model):
+        found = cell.tensors(cell.forward(output_hidden_states=True))
+    for name, tensor in found.items():
         stack, _, index = name.rpartition(".")
         if _STACK.search(stack) and index.isdigit():
             stacks.setdefault(stack, []).append(tensor)

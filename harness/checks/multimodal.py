@@ -26,7 +26,15 @@ from harness.generation import (
 from harness.perturb import perturbed
 from harness.shapes import row_axis
 
-_VISUAL = ("pixel_values", "pixel_values_videos", "image_patches", "flattened_patches", "visual_feats", "visual_embeds")
+_VISUAL = (
+    "pixel_values",
+    "pixel_values_videos",
+    "image_pixel_values",
+    "image_patches",
+    "flattened_patches",
+    "visual_feats",
+    "visual_embeds",
+)
 _PROTEIN = ("protein_input_ids",)
 """What a text is about where that is a protein: its tokens are read by an encoder of their own, as pixels are."""
 
@@ -97,7 +105,7 @@ def _placeholder(cell: Cell) -> int | None:
         value = getattr(cell.config, name, None)
         if isinstance(value, int):
             return value
-    return None
+    return getattr(getattr(cell.config, "vision_config", None), "image_token_id", None)  # Phi-4 has it there
 
 
 def _no_placeholders(cell: Cell) -> str | None:
@@ -150,17 +158,33 @@ def test_image_moves_the_output(cell: Cell, primary: Tensor) -> None:
 def _no_video_apart(cell: Cell) -> str | None:
     if "pixel_values_videos" not in parameters_of(cell.model_class):
         return "the class takes no videos"
-    if "pixel_values_videos" in cell.inputs or not {"image_grid_thw", "mm_token_type_ids"} <= cell.inputs.keys():
+    by_type = {"image_grid_thw", "mm_token_type_ids"} <= cell.inputs.keys()
+    if "pixel_values_videos" in cell.inputs or not (by_type or _PICTURES.keys() & cell.inputs.keys()):
         return "the inputs hold a video, or no picture whose place it could take"
     return None
+
+
+_PICTURES = {"image_grid_hw": (), "image_grids": ("video_grids", "video_token_pooling")}
+"""Grids of pictures whose videos are of another shape, and what such a video has besides its frames."""
+
+
+def _video_alone(cell: Cell) -> dict[str, Tensor]:
+    """Returns the inputs with a video where the picture was."""
+    own = next((names for grid, names in _PICTURES.items() if grid in cell.inputs), None)
+    if own is not None:
+        pictures = ("pixel_values", "image_token_pooling", *_PICTURES)
+        left_out = {name: None for name in pictures if name in cell.inputs}
+        return cell.make_inputs(**left_out, **dict.fromkeys(("pixel_values_videos", *own), 1))
+    names = {"pixel_values": "pixel_values_videos", "image_grid_thw": "video_grid_thw"}
+    inputs = {names.get(name, name): tensor for name, tensor in cell.inputs.items()}
+    inputs["mm_token_type_ids"] = 2 * cell.inputs["mm_token_type_ids"]  # 1 is a picture, 2 a video
+    return inputs
 
 
 @check(level="consistent", unless=_no_video_apart)
 def test_a_video_in_place_of_the_image_moves_the_output(cell: Cell) -> None:
     """Finds a video that is accepted and ignored, where videos and pictures stand on the same placeholders."""
-    names = {"pixel_values": "pixel_values_videos", "image_grid_thw": "video_grid_thw"}
-    inputs = {names.get(name, name): tensor for name, tensor in cell.inputs.items()}
-    inputs["mm_token_type_ids"] = 2 * cell.inputs["mm_token_type_ids"]  # 1 is a picture, 2 a video
+    inputs = _video_alone(cell)
     before = cell.primary(cell.forward(inputs=inputs))
     after = cell.primary(cell.forward(inputs=perturbed(cell, inputs, "pixel_values_videos")))
     assert_moved("the main output", after, before, "when pixel_values_videos is changed")

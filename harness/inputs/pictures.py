@@ -55,6 +55,11 @@ def pixel_values(request: Request, made: dict[str, Tensor]) -> Tensor:
         return _patch_rows(request, "pixel_values")
     if "target_sizes" in request.parameters:
         return _packed_patches(request, "pixel_values")
+    tower = "input_ids" not in request.parameters and hasattr(request.config, "num_position_embeddings")
+    if "image_token_pooling" in request.parameters or tower:  # a place for each patch, and patches given as such
+        return _pooled_patches(request, "pixel_values")
+    if _grid_alone(request):
+        return _patch_rows(request, "pixel_values")
     if "spatial_shapes" in request.parameters:  # a batch of rows of patches, each picture with a shape of its own
         return _patch_rows(request, "pixel_values").unflatten(0, (request.batch, -1))
     if first(request.config, "image_grid_pinpoints") and "image_sizes" in request.parameters:
@@ -82,8 +87,22 @@ def _looks_across(request: Request) -> bool:
     return "image_attention_mask" in request.parameters and first(request.config, "cross_layer_interval") is not None
 
 
+CROPS = (2, 1)
+"""Rows and columns of crops that a picture is cut into, where it is given as such, behind the whole of it."""
+
+
+def picture_crops(request: Request, made: dict[str, Tensor]) -> Tensor:
+    """The picture made small, then its crops (batch, 1 + crops, channels, side, side) (Phi-4)."""
+    side = int(first(request.config, "crop_size"))
+    crops = 1 + CROPS[0] * CROPS[1]
+    return request.noise("image_pixel_values", request.batch, crops, _channels(request.config), side, side)
+
+
 def image_attention_mask(request: Request, made: dict[str, Tensor]) -> Tensor | None:
-    """Ones for every word and picture (batch, words, pictures)."""
+    """Ones for every word and picture (batch, words, pictures); for every patch of a picture's crops."""
+    if "image_pixel_values" in made:
+        patches = int(first(request.config, "crop_size")) // int(first(request.config, "patch_size"))
+        return torch.ones(*made["image_pixel_values"].shape[:2], patches, patches, dtype=torch.long)
     if "input_ids" not in made or not _looks_across(request):
         return None
     return torch.ones(*made["input_ids"].shape, made["pixel_values"].shape[1], dtype=torch.long)
@@ -156,6 +175,8 @@ def _tiles(request: Request) -> int:
 
 def image_sizes(request: Request, made: dict[str, Tensor]) -> Tensor | None:
     """Height and width of each original picture, pixels."""
+    if "image_pixel_values" in made:
+        return torch.tensor([[crops * made["image_pixel_values"].shape[-1] for crops in CROPS]] * request.batch)
     if "pixel_values" not in made or not _needs_sizes(request):
         return None
     size = _original_size(request) if first(request.config, "image_grid_pinpoints") else picture_side(request)
@@ -194,6 +215,68 @@ def _packed_patches(request: Request, name: str) -> Tensor:
     patch = int(node_with(request.config, "patch_size").patch_size)
     _, height, width = _grid(request)
     return request.noise(name, 1, _channels(request.config), patch, request.batch * height * width * patch)
+
+
+def _grid_alone(request: Request) -> bool:
+    """Returns whether pictures among words are rows of patches with a grid of rows and columns, frames not counted."""
+    return {"image_grid_hw", "input_ids"} <= {*request.parameters}
+
+
+def grid_of_rows_and_columns(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+    """Rows and columns of patches of each picture (batch, 2), where pictures are rows of patches."""
+    if "pixel_values" not in made or not _grid_alone(request):
+        return None
+    return torch.tensor([_grid(request)[1:]] * request.batch)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Patches that are pooled by their numbers: crops of a picture, or frames of a video, as (crops, patches, pixels).
+
+POOLED = 2
+"""Patches a side of what becomes one vector, and crops of a picture (the whole of it, and one) or frames of a video."""
+
+POOLINGS = {"image_token_pooling": "pixel_values", "video_token_pooling": "pixel_values_videos"}
+"""Inputs that number the patches of another one, over all rows of the batch."""
+
+
+def _crop_patches(request: Request) -> int:
+    """Returns how many patches a side of a crop has."""
+    return picture_side(request)[0] // int(first(request.config, "patch_size"))
+
+
+def _pooled_patches(request: Request, name: str) -> Tensor:
+    """The patches of the crops of all rows (crops, patches, values of the pixels)."""
+    features = _channels(request.config) * int(first(request.config, "patch_size")) ** 2
+    return request.noise(name, request.batch * POOLED, _crop_patches(request) ** 2, features)
+
+
+def pooling_of(name: str) -> Callable[[Request, dict[str, Tensor]], Tensor | None]:
+    """Returns a maker of the numbers of the patches that become one vector (vectors, patches), counted over all rows.
+
+    The last vector of each row lacks a patch (-1), as at the edge of a picture.
+    """
+
+    def make_pooling(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+        if name not in made:
+            return None
+        crops, side = len(made[name]), _crop_patches(request)
+        numbers = torch.arange(crops * side * side).view(crops, side // POOLED, POOLED, side // POOLED, POOLED)
+        windows = numbers.transpose(2, 3).reshape(request.batch, -1, POOLED * POOLED)
+        windows[:, -1, -1] = -1
+        return windows.flatten(0, 1)
+
+    return make_pooling
+
+
+def pooled_grid(name: str) -> Callable[[Request, dict[str, Tensor]], Tensor | None]:
+    """Returns a maker of how the vectors lie: rows and columns of the whole and of the crops, or frames before them."""
+
+    def make_grid(request: Request, made: dict[str, Tensor]) -> Tensor | None:
+        side = _crop_patches(request) // POOLED
+        grid = [POOLED, side, side] if "video" in name else [side, side, side, side]
+        return torch.tensor([grid] * request.batch) if name in made else None
+
+    return make_grid
 
 
 def target_sizes(name: str) -> Callable[[Request, dict[str, Tensor]], Tensor | None]:
@@ -285,6 +368,11 @@ def pixel_values_videos(request: Request, made: dict[str, Tensor]) -> Tensor | N
         return _patch_rows(request, "pixel_values_videos")
     if "target_sizes_videos" in request.parameters:
         return _packed_patches(request, "pixel_values_videos")
+    if "video_token_pooling" in request.parameters:
+        return _pooled_patches(request, "pixel_values_videos")
+    if _grid_alone(request):  # beside such pictures the frames of all rows stand in one tensor (Nemotron H Omni)
+        frames = request.batch * request.size("video_frames", VIDEO_FRAMES)
+        return make_picture(request, "pixel_values_videos", frames)
     frames = getattr(_vision(request.config), "num_frames", None) or VIDEO_FRAMES
     return make_picture(request, "pixel_values_videos", request.batch, request.size("video_frames", int(frames)))
 

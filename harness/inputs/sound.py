@@ -74,6 +74,24 @@ def speaker(request: Request, made: dict[str, Tensor]) -> Tensor | None:
     return None if width is None else request.noise("speaker_embeddings", request.batch, int(width))
 
 
+def sound_beside_pictures(request: Request, made: dict[str, Tensor]) -> Tensor:
+    """A spectrogram (batch, frames, bins) under the name that it has beside that of pictures (Phi-4)."""
+    bins = int(first(request.config, "input_size"))
+    return request.noise("audio_input_features", request.batch, request.size("frames", FRAMES), bins)
+
+
+def sound_beside_pictures_mask(request: Request, made: dict[str, Tensor]) -> Tensor:
+    """True along the frames that are heard."""
+    return _heard(request, *made["audio_input_features"].shape[:2]).bool()
+
+
+def vectors_of_sound(request: Request, made: dict[str, Tensor]) -> Tensor:
+    """How many vectors the frames of each row become (batch,), and so how many places they take among the words."""
+    heard = request.size("heard", made["audio_input_features"].shape[1])
+    steps = int(first(request.config, "time_reduction")) * int(first(request.config, "downsample_rate") or 1)
+    return torch.full((request.batch,), -(-heard // steps))
+
+
 def _heard(request: Request, rows: int, length: int) -> Tensor:
     """Returns a mask over sound (rows, length) that leaves what is heard of it."""
     mask = torch.zeros(rows, length, dtype=torch.long)

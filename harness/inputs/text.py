@@ -139,7 +139,7 @@ def _has_modality(request: Request, modality: str, made: Mapping[str, Tensor]) -
 
 
 MODALITIES: dict[str, tuple[str, ...]] = {
-    "image": ("pixel_values", "pixel_values_images", "image_patches"),
+    "image": ("pixel_values", "pixel_values_images", "image_patches", "image_pixel_values"),
     "video": ("pixel_values_videos", "pixel_values"),
     "audio": ("input_features", "audio_values", "input_values", "audio_input_features", "audio_input_ids"),
 }
@@ -218,8 +218,8 @@ def modality_types(request: Request, made: dict[str, Tensor]) -> Tensor | None:
     kinds = torch.zeros_like(made["input_ids"])
     for kind, modality in enumerate(("image", "video", "audio"), start=1):
         token = placeholder(request.config, modality)
-        if token is not None:
-            kinds[made["input_ids"] == token] = kind
+        if token is not None:  # a video on the placeholders of pictures is one of those (Molmo2)
+            kinds[(made["input_ids"] == token) & (kinds == 0)] = kind
     return kinds
 
 

@@ -35,6 +35,7 @@ MODELS = {
     "clip": ("multimodal", "clip", "clip", "CLIPModel"),
     "llava": ("multimodal", "llava", "llava", "LlavaForConditionalGeneration"),
     "glm_ocr": ("multimodal", "glm_ocr", "glm_ocr", "GlmOcrForConditionalGeneration"),
+    "molmo2": ("multimodal", "molmo2", "molmo2", "Molmo2ForConditionalGeneration"),
     "evolla": ("multimodal", "evolla", "evolla", "EvollaForProteinText2Text"),
     "mamba": ("decoder", "mamba", "mamba", "MambaForCausalLM"),
     "trocr": ("decoder", "trocr", "trocr", "TrOCRForCausalLM"),
@@ -67,6 +68,10 @@ MODELS = {
 }
 
 CONFIGS: dict[str, dict[str, Any]] = {
+    "molmo2": {
+        "adapter_config": {"text_hidden_size": 128, "vision_feature_layer": [1, 0]},
+        "vision_config": {"image_size": [32, 32], "num_position_embeddings": 16, "patch_size": 8},
+    },
     "moshi": {
         "audio_vocab_size": 64,
         "depth_decoder_config": {"audio_vocab_size": 64, "sliding_window": 9},
@@ -84,6 +89,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "bark": {"labels": None},
     "trocr": {"encoder_hidden_states": {"kind": "noise", "shape": ["batch", 5, 64]}},
     "glm_ocr": {"pixel_values_videos": None, "video_grid_thw": None},
+    "molmo2": {"pixel_values_videos": None, "video_grids": None, "video_token_pooling": None},
     "voxtral_realtime": {"input_features": {"kind": "noise", "shape": ["batch", 128, 104]}},
     "evolla": {
         "protein_attention_mask": {"kind": "mask", "shape": ["batch", 7]},

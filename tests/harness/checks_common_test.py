@@ -9,12 +9,12 @@ import inspect
 import sys
 import types
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import nn
-from transformers import LlavaConfig
+from transformers import LlavaConfig, PreTrainedModel
 
 from harness import cell as cell_module
 from harness import reference
@@ -722,3 +722,26 @@ def test_every_check_of_common_has_a_broken_model() -> None:
     apart = {"loads_only_declared_slices", "outputs_match_the_reference"}
     broken = {check for _, check, *_ in CASES.values()} | apart
     assert broken == {name.partition("::")[2] for name in _marked("common")}
+
+
+def test_numbers_of_patches_begin_anew_in_a_row_alone() -> None:
+    from harness.checks.common import _row
+
+    pooling = torch.tensor([[0, 1], [2, -1], [4, 5], [6, -1]])
+    inputs = {"input_ids": torch.zeros(2, 3), "pixel_values": torch.zeros(2, 4, 5), "image_token_pooling": pooling}
+    assert _row(inputs, 2, 0)["image_token_pooling"].tolist() == [[0, 1], [2, -1]]
+    assert _row(inputs, 2, 1)["image_token_pooling"].tolist() == [[0, 1], [2, -1]]
+
+
+def test_hooks_that_a_call_leaves_are_taken_off_and_others_stay() -> None:
+    from harness.checks.common import _HOOKED, _hooks_taken_off
+
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    own = model[0].register_forward_hook(lambda module, given, output: None)
+    setattr(model[0], _HOOKED, True)
+    with _hooks_taken_off(cast(PreTrainedModel, model)):
+        for layer in model:
+            layer.register_forward_hook(lambda module, given, output: None)
+            setattr(layer, _HOOKED, True)
+    assert [list(layer._forward_hooks) for layer in model] == [[own.id], []]
+    assert [hasattr(layer, _HOOKED) for layer in model] == [True, False]

@@ -176,6 +176,13 @@ MULTIMODAL: dict[str, tuple[str, str, Break, str, bool]] = {
         "when pixel_values_videos is changed",
         False,
     ),
+    "video of another shape ignored": (
+        "molmo2",
+        "a_video_in_place_of_the_image_moves_the_output",
+        _given("pixel_values_videos", torch.zeros_like),
+        "when pixel_values_videos is changed",
+        False,
+    ),
     "text ignored": (
         "clip",
         "text_moves_the_output",

@@ -406,6 +406,82 @@ def test_the_last_grid_of_a_row_is_that_of_a_picture_to_be_made() -> None:
     assert all(grid[-1].tolist() != grid[0].tolist() for grid in grids)
 
 
+class PicturesByNumber(Words):
+    """Takes the patches of crops and of frames, and the numbers of those that become one vector."""
+
+    def forward(  # type: ignore[override]
+        self,
+        pixel_values: Any,
+        image_token_pooling: Any,
+        image_grids: Any,
+        pixel_values_videos: Any,
+        video_token_pooling: Any,
+        video_grids: Any,
+    ) -> None:
+        """Only the signature counts."""
+
+
+def test_each_patch_of_a_batch_is_pooled_once_but_the_last_of_each_row() -> None:
+    made = make(PicturesByNumber, shrink.shrink(TowerConfig()), category="multimodal")
+    for pictures, pooling in (("pixel_values", "image_token_pooling"), ("pixel_values_videos", "video_token_pooling")):
+        patches = made[pictures].shape[:2].numel()
+        rows = made[pooling].unflatten(0, (2, -1)).flatten(1).tolist()
+        for row, numbers in enumerate(rows):
+            share = range(row * patches // 2, (row + 1) * patches // 2)
+            assert numbers[-1] == -1
+            assert sorted(numbers[:-1]) == [*share][:-1]
+    high, low = made["image_grids"][:, :2].prod(-1), made["image_grids"][:, 2:].prod(-1)
+    assert int((high + low).sum()) == len(made["image_token_pooling"])
+    assert int(made["video_grids"].prod(-1).sum()) == len(made["video_token_pooling"])
+
+
+class PicturesByRowsAndColumns(Words):
+    """Takes pictures as rows of patches, and the frames of all videos in one tensor."""
+
+    def forward(  # type: ignore[override]
+        self, input_ids: Any, pixel_values: Any, image_grid_hw: Any, pixel_values_videos: Any
+    ) -> None:
+        """Only the signature counts."""
+
+
+def test_grids_without_frames_count_the_patches_and_frames_stand_without_rows() -> None:
+    config = shrink.shrink(TowerConfig())
+    config.video_token_id = 30
+    made = make(PicturesByRowsAndColumns, config, category="multimodal")
+    assert int(made["image_grid_hw"].prod(-1).sum()) == made["pixel_values"].shape[0]
+    assert made["pixel_values"].dim() == 2
+    assert made["pixel_values_videos"].shape[0] == 2 * request.VIDEO_FRAMES
+    assert made["pixel_values_videos"].dim() == 4
+
+
+class CropsAndSound(Words):
+    """Takes pictures as crops and sound beside them."""
+
+    def forward(  # type: ignore[override]
+        self,
+        image_pixel_values: Any,
+        image_sizes: Any,
+        image_attention_mask: Any,
+        audio_input_features: Any,
+        audio_embed_sizes: Any,
+        audio_attention_mask: Any,
+    ) -> None:
+        """Only the signature counts."""
+
+
+def test_crops_follow_the_whole_picture_and_sound_says_what_becomes_of_it() -> None:
+    config = shrink.shrink(TowerConfig())
+    config.crop_size, config.input_size, config.time_reduction = 2 * config.patch_size, 5, 8
+    made = make(CropsAndSound, config, category="multimodal", options={"heard": 20})
+    side = config.crop_size
+    crops = made["image_sizes"].prod(-1) // side**2
+    assert made["image_pixel_values"].shape == (2, 1 + int(crops[0]), 3, side, side)
+    assert made["image_attention_mask"].shape == (2, 1 + int(crops[0]), 2, 2)
+    assert made["audio_input_features"].shape[-1] == 5
+    assert made["audio_embed_sizes"].tolist() == [3, 3]
+    assert made["audio_attention_mask"].sum(-1).tolist() == [20, 20]
+
+
 class PackedPictures(Words):
     """Takes pictures and videos of all rows in one row of patches."""
 
