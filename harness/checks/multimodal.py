@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import pytest
 import torch
@@ -173,8 +174,9 @@ def _video_alone(cell: Cell) -> dict[str, Tensor]:
     own = next((names for grid, names in _PICTURES.items() if grid in cell.inputs), None)
     if own is not None:
         pictures = ("pixel_values", "image_token_pooling", *_PICTURES)
-        left_out = {name: None for name in pictures if name in cell.inputs}
-        return cell.make_inputs(**left_out, **dict.fromkeys(("pixel_values_videos", *own), 1))
+        options: dict[str, Any] = {name: None for name in pictures if name in cell.inputs}
+        options |= dict.fromkeys(("pixel_values_videos", *own), 1)  # made, whatever the declaration leaves out
+        return cell.make_inputs(**options)
     names = {"pixel_values": "pixel_values_videos", "image_grid_thw": "video_grid_thw"}
     inputs = {names.get(name, name): tensor for name, tensor in cell.inputs.items()}
     inputs["mm_token_type_ids"] = 2 * cell.inputs["mm_token_type_ids"]  # 1 is a picture, 2 a video

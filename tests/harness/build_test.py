@@ -205,7 +205,7 @@ def test_features_that_become_codes_have_a_place_for_each_code() -> None:
 def test_a_picture_of_crops_has_a_place_at_the_end_of_each_row() -> None:
     config = SimpleNamespace(vision_config=SimpleNamespace(patch_size=8), num_query_tokens=None)
     model = torch.nn.Module()
-    model.config = config  # type: ignore[assignment]
+    model.config = config
     given = {"image_pixel_values": torch.zeros(1, 3, 3, 32, 32), "image_sizes": torch.tensor([[64, 32]])}
     # four rows of two and one, one between, two rows of two and one
     assert build.count_features(cast(PreTrainedModel, model), "image", given, 1) == 4 * 3 + 1 + 2 * 3
@@ -213,7 +213,7 @@ def test_a_picture_of_crops_has_a_place_at_the_end_of_each_row() -> None:
 
 def test_sound_that_says_how_many_vectors_it_becomes_has_a_place_for_each() -> None:
     model = torch.nn.Module()
-    model.config = SimpleNamespace(num_query_tokens=None)  # type: ignore[assignment]
+    model.config = SimpleNamespace(num_query_tokens=None)
     given = {"audio_embed_sizes": torch.tensor([7, 7])}
     assert build.count_features(cast(PreTrainedModel, model), "audio", given, 2) == 7
 
