@@ -25,7 +25,7 @@ from harness.checking import check
 from harness.compare import assert_close_as_a_whole, assert_finite, magnitude, shown
 from harness.inputs.request import DECODER_SEQUENCE, SEQUENCE, parameters
 from harness.runtimes import Prepared
-from harness.runtimes.eager import kept_in_float32
+from harness.runtimes.eager import kept_in_float32, name_dtype
 
 # How many rows the second inputs have, and how many tokens more than the first.
 _ROWS = 3
@@ -95,6 +95,7 @@ def _in_float32(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def reference(cell: Cell) -> Reference:
     """The reference, with the weights that the backend's model has."""
     model = copy.deepcopy(cell.model).to("cpu", torch.float32)
+    name_dtype(model, torch.float32)
     calls = [0]
 
     def count(*_: Any) -> None:

@@ -26,11 +26,15 @@ class Eager:
         return value.to(self._device, self._dtype if value.is_floating_point() else None)
 
     def place_model(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Returns the model itself, moved; what its class keeps in float32 stays so, as in loading a checkpoint."""
+        """Returns the model itself, moved as in loading a checkpoint.
+
+        What its class keeps in float32 stays so, and its configs name the dtype.
+        """
         if self._device.type != "cpu" or self._dtype is not torch.float32:
             weights = model.state_dict()
             kept = {name: weights[name].clone() for name in kept_in_float32(model, self._dtype)}
             torch.nn.Module.to(model, device=self._device, dtype=self._dtype)
+            name_dtype(model, self._dtype)
             for name, tensor in model.state_dict(keep_vars=True).items():
                 if name in kept:
                     tensor.data = kept[name].to(self._device)
@@ -39,6 +43,16 @@ class Eager:
     def prepare(self, model: PreTrainedModel, inputs: Mapping[str, Any]) -> Callable[..., Any]:
         """Returns the model: there is nothing to prepare."""
         return model
+
+
+def name_dtype(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Notes the dtype in the model's config and in those of the models inside, as loading a checkpoint does.
+
+    Some read there, and not from the weights, what pictures are to be cast to (Nemotron H Omni).
+    """
+    for part in model.modules():
+        if isinstance(part, PreTrainedModel):
+            part.config.dtype = dtype
 
 
 def kept_in_float32(model: PreTrainedModel, dtype: torch.dtype) -> set[str]:

@@ -27,3 +27,14 @@ def test_what_the_class_keeps_in_float32_stays_bit_for_bit() -> None:
 def test_a_class_that_keeps_nothing_is_moved_whole() -> None:
     model = Eager(torch.device("cpu"), torch.bfloat16).place_model(_model())
     assert {tensor.dtype for tensor in model.state_dict().values()} == {torch.bfloat16}
+
+
+def test_the_configs_of_a_model_and_of_those_inside_name_the_dtype_of_their_weights() -> None:
+    from transformers import LlavaConfig, LlavaForConditionalGeneration
+
+    text = _model().config
+    tower = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 1}
+    model = LlavaForConditionalGeneration(LlavaConfig(text_config=text, vision_config={**tower, "image_size": 28}))
+    Eager(torch.device("cpu"), torch.bfloat16).place_model(model)
+    parts = (model.config, model.config.text_config, model.config.vision_config)
+    assert [part.dtype for part in parts] == [torch.bfloat16] * 3

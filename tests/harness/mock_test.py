@@ -32,6 +32,7 @@ class MadeForCausalLM(MadePreTrainedModel):
     def __init__(self, config):
         self.slope = config.made_slope
         self.bias = getattr(config, "made_bias", 3)
+        self.depth = config.made_config.made_depth
 """
 BLOCKED = """
 import json, sys
@@ -112,7 +113,7 @@ def test_a_sound_declaration_passes_and_no_check_of_a_model_runs(tmp_path: Path)
 
 
 def test_a_key_that_only_the_models_read_is_a_field(tmp_path: Path) -> None:
-    results = run(tmp_path, config={"made_slope": 2, "made_bias": 4, "pad_token_id": 0})
+    results = run(tmp_path, config={"made_slope": 2, "made_bias": 4, "made_depth": 5, "pad_token_id": 0})
     assert results["mock::config_keys_are_fields"] == ("passed", "")
 
 
