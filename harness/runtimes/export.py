@@ -32,8 +32,8 @@ class Export(Exported):
 def _read_each_expression_once() -> None:
     """Makes `torch.export.load` remember which symbolic expression a text stands for.
 
-    It reads every size and stride of every tensor anew (`_parse_sym_expr`): a few dozen texts, some thousands of times. That
-    was half of an export cell and more (benchmarks/RESULTS.md). Reading one again changes nothing.
+    It reads every size and stride of every tensor anew (`_parse_sym_expr`), a few dozen texts some thousands of times:
+    half of what loading took, and where they are long most of a cell. Reading one again changes nothing.
     """
     read = GraphModuleDeserializer._parse_sym_expr
 
