@@ -160,4 +160,4 @@ def test_a_head_without_loss_is_caught_though_it_has_inputs_of_its_own() -> None
     cell = cell_with({"inputs": {"sequence_length": 5}})
     assert CausalLMOutput is type(cell.forward(cell.fresh_model(cls=MadeUpClassifier), cell.make_inputs()))
     with pytest.raises(AssertionError, match="takes labels and gives no loss"):
-        common._exercise_head(cell, MadeUpClassifier)
+        common._exercise_head(cell, MadeUpClassifier, cell.fresh_model(cls=MadeUpClassifier))
