@@ -1,6 +1,7 @@
 """What runs amount to: from the records of one or two runs to a verdict. Pure; runs nothing.
 
-A pass is recorded from one run. Anything else is confirmed by a second run in a fresh process: the same again is a
+A pass is recorded from one run, and so is a failure that a declared entry explains to the check and the message:
+whoever declared it saw it before. Anything else is confirmed by a second run in a fresh process: the same again is a
 failure, anything else is flaky, and neither is ever tried a third time. Only a death by wall time is no evidence by
 itself, since the clock also measures how busy the machine is: unless both runs die of it there is no verdict at all.
 """
@@ -78,6 +79,13 @@ def passes(spec: Spec, record: RunRecord) -> bool:
     return record.death is None and all(check.outcome in fine for check in record.checks)
 
 
+def settled(spec: Spec, record: RunRecord) -> bool:
+    """Returns whether one run is enough for a verdict."""
+    if record.death is not None and record.death.kind == "wall":
+        return False
+    return passes(spec, record) or _known(spec, record) is not None
+
+
 def difference(first: RunRecord, second: RunRecord) -> str:
     """Returns in what two runs differ, in words; empty when they tell the same.
 
@@ -87,17 +95,17 @@ def difference(first: RunRecord, second: RunRecord) -> str:
     if deaths[0] != deaths[1]:
         texts = [record.death.text if record.death else "ended well" for record in (first, second)]
         return f"first run: {texts[0]}; second run: {texts[1]}"
-    settled = [{check.id: check.outcome for check in record.checks} for record in (first, second)]
+    found = [{check.id: check.outcome for check in record.checks} for record in (first, second)]
     if deaths[0] in LIMITS:
-        for record, outcomes in zip((first, second), settled, strict=True):
+        for record, outcomes in zip((first, second), found, strict=True):
             for check in record.checks:
                 if check.outcome == "not_run" or check.id == record.blamed:
                     del outcomes[check.id]
-        names = [name for name in settled[0] if name in settled[1]]
+        names = [name for name in found[0] if name in found[1]]
     else:
-        names = list(dict.fromkeys([*settled[0], *settled[1]]))
+        names = list(dict.fromkeys([*found[0], *found[1]]))
     for name in names:
-        one, two = (outcomes.get(name, "not planned") for outcomes in settled)
+        one, two = (outcomes.get(name, "not planned") for outcomes in found)
         if one != two:
             return f"{name} is {one} in the first run, {two} in the second"
     return ""
@@ -109,7 +117,7 @@ def judge(
     """Returns the verdict of a cell.
 
     Args:
-      runs: one record that passed, or two.
+      runs: one record that settles it, or two.
       core: for each level the ids of the core checks of the cell's category.
       device: identity of the device that the runs used.
 
@@ -155,8 +163,8 @@ def _status(spec: Spec, runs: Sequence[RunRecord]) -> tuple[Status, str, str]:
     record = runs[0]
     if passes(spec, record):
         return _pass(spec, record)
-    if len(runs) != 2:
-        raise ValueError("a run that did not pass needs a second one")
+    if len(runs) != 2 and not settled(spec, record):
+        raise ValueError("a run that no entry explains needs a second one")
     kinds = [run.death.kind if run.death else "" for run in runs]
     if kinds.count("wall") == 1:
         raise HarnessFault(
@@ -165,7 +173,7 @@ def _status(spec: Spec, runs: Sequence[RunRecord]) -> tuple[Status, str, str]:
             "or raise limits.wall_seconds"
         )
     name, message = _first_failure(record)
-    differs = difference(runs[0], runs[1])
+    differs = difference(runs[0], runs[-1])
     if differs:
         return "flaky", f"two runs of the same inputs differ: {differs}", name
     known = _known(spec, record)

@@ -1,4 +1,4 @@
-"""Runs one cell: a child under limits, a second one where the first was no pass, and the outputs of the action.
+"""Runs one cell: a child under limits, a second one where the first does not settle it, and the outputs of the action.
 
 Everything here happens in a process of its own per request (`zygote.py` forks it), which is the subreaper of what the
 model starts: it sees all of it, charges all of it to the limits, and ends all of it. What the runs amount to is
@@ -34,7 +34,7 @@ from harness import processes
 from harness import reference as references
 from harness import spec as specs
 from harness import verdict as verdicts
-from harness.judge import Death, RunRecord, judge, passes
+from harness.judge import Death, RunRecord, judge, passes, settled
 from harness.messages import clean
 from harness.reporter import CorruptReport, HarnessFault, PipeReporter, Reporter, ReportReader
 from harness.spec import Spec
@@ -147,10 +147,10 @@ def prove(job: Job, setting: Setting, scratch: Path, signals: Signals) -> None:
         raise HarnessFault(str(error)) from error
     records = [supervise(spec, setting, scratch / "run-1", signals, job.import_path)]
     unused = job.known_failures_given
-    if not passes(spec, records[0]):
+    if not passes(spec, records[0]) and job.known_failures is not None:
+        spec, unused = _with_known_failures(spec, job.known_failures), ""
+    if not settled(spec, records[0]):
         records.append(supervise(spec, setting, scratch / "run-2", signals, job.import_path))
-        if job.known_failures is not None:
-            spec, unused = _with_known_failures(spec, job.known_failures), ""
     verdict = judge(spec, records, setting.core(spec.checks), device)
     write_outputs(
         {

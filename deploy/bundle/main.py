@@ -1,7 +1,7 @@
 """Runs cells where there is no Bazel: `python bundle.zip --backend cuda --models 'decoder/*' --out results/`.
 
 It starts the harness's own worker on the packages of this Python and asks it for one verdict after the other, as
-Bazel does: the same limits, the same second run, the same outcome. Each verdict is a file of its own, written whole, so
+Bazel does: the same limits, the same runs, the same outcome. Each verdict is a file of its own, written whole, so
 that a run that was cut short goes on where it stopped. The standard library alone is imported here: nothing that a
 model does can hurt this process.
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness import spec as specs
-from harness.judge import Death, RunRecord, judge
+from harness.judge import Death, RunRecord, judge, settled
 from harness.reporter import HarnessFault
 from harness.verdict import CheckResult, ModelFacts, Verdict
 from tests.harness.workers import known_failure, spec_text
@@ -153,9 +153,22 @@ HERE = known_failure("cpu", "fake::forward", "wrong by")
 
 @pytest.mark.parametrize("known", [HERE, known_failure("fake::forward"), known_failure("fake::forward", "", "wr*0.4")])
 def test_a_known_failure_is_expected(known: Mapping[str, str]) -> None:
-    verdict = _judge(FAIL, FAIL, known_failures=[known])
-    assert (verdict.status, verdict.failed_check) == ("expected_failure", "fake::forward")
+    verdict = _judge(FAIL, known_failures=[known])
+    assert (verdict.status, verdict.runs, verdict.failed_check) == ("expected_failure", 1, "fake::forward")
     assert verdict.reason == "upstream bug (https://example.org/1)"
+
+
+def test_one_run_settles_a_pass_and_what_an_entry_explains() -> None:
+    spec = specs.parse(spec_text("x", known_failures=[HERE]))
+    assert settled(spec, PASS)
+    assert settled(spec, FAIL)
+    assert not settled(spec, FAIL_EARLIER)
+    assert not settled(specs.parse(spec_text("x")), FAIL)
+
+
+def test_one_death_by_wall_time_settles_nothing_whatever_is_expected() -> None:
+    record = _record("passed", "passed", "failed", "not_run", message=WALL.text, death=WALL)
+    assert not settled(specs.parse(spec_text("x", known_failures=[known_failure("fake::forward")])), record)
 
 
 def test_a_known_failure_of_the_backend_covers_a_death_outside_any_check() -> None:
