@@ -116,8 +116,7 @@ def _dropped(coverage: Coverage, stored: history.History, drops: Mapping[str, st
     labels = {model.name: _package(model) for model in coverage.models}
     known = set()
     for environment in coverage.environments():
-        baseline = stored.latest(environment)
-        if baseline is None:
+        if stored.latest(environment) is None:
             others = {record.environment for record in stored.records}
             if not others or others - set(coverage.environments()):  # else it is new beside those that are recorded
                 held = f"it has {', '.join(sorted(others))} alone" if others else "it is empty"
@@ -125,7 +124,8 @@ def _dropped(coverage: Coverage, stored: history.History, drops: Mapping[str, st
                     f"the stored history has no record of {environment}: {held}", "./bazelw run //:toolkit -- record"
                 )
             continue
-        for change in _worse(baseline, history.states_of(coverage, environment)):
+        before = history.baseline(stored, coverage, environment)
+        for change in _worse(before, history.states_of(coverage, environment)):
             key = f"{change.name} {change.backend}"
             known.add(key)
             if not drops.get(key, "").strip():
@@ -133,7 +133,8 @@ def _dropped(coverage: Coverage, stored: history.History, drops: Mapping[str, st
                 look = f"git log -- 'models/*/{change.name}'"
                 if change.name in labels:
                     look = _test(f"{labels[change.name]}:{change.backend}")
-                what = f"{key}: {now_is}, was {was} on {baseline.date}; no reason stands in models/drops.json"
+                date = before[change.name, change.backend].date
+                what = f"{key}: {now_is}, was {was} on {date}; no reason stands in models/drops.json"
                 yield Offence(what, look)
     for key in sorted(drops.keys() - known):
         yield Offence(
@@ -142,11 +143,11 @@ def _dropped(coverage: Coverage, stored: history.History, drops: Mapping[str, st
         )
 
 
-def _worse(baseline: history.Record, now: history.States) -> list[compare.Change]:
+def _worse(before: Mapping[tuple[str, str], history.Before], now: history.States) -> list[compare.Change]:
     """Returns what is worse or gone; a backend that runs nothing here says nothing of what ran elsewhere."""
     running = {backend for _, backend in now}
-    before = {key: state for key, state in history.states(baseline).items() if key[1] in running}
-    difference = compare.compare(before, now)
+    states = {key: found.state for key, found in before.items() if key[1] in running}
+    difference = compare.compare(states, now)
     return [*difference.worse, *difference.gone]
 
 

@@ -73,6 +73,34 @@ class History:
         return next((record for record in reversed(self.records) if record.environment == environment), None)
 
 
+@dataclasses.dataclass(frozen=True)
+class Before:
+    """What a history says of one cell: its state, and the date of that."""
+
+    state: tuple[str, str]
+    date: str
+
+
+def baseline(stored: History, coverage: Coverage, environment: str) -> dict[tuple[str, str], Before]:
+    """Returns what the cells of `coverage` are to be compared with, by the model's name and the backend.
+
+    It is the newest record. Cells that it left to `--config=nightly` are in the last record that ran them; those that
+    `coverage` leaves so are not compared.
+    """
+    records = [record for record in stored.records if record.environment == environment]
+    each = [{key: Before(state, record.date) for key, state in states(record).items()} for record in records]
+    last = {key: before for found in each for key, before in found.items()}
+    ran, left = states_of(coverage, environment), left_to_nightly(coverage)
+    newest = {key: before for key, before in (each[-1] if each else {}).items() if key not in left}
+    return {**newest, **{key: before for key, before in last.items() if key in ran}}
+
+
+def left_to_nightly(coverage: Coverage) -> set[tuple[str, str]]:
+    """Returns the cells that `coverage` leaves to `--config=nightly`, by the model's name and the backend."""
+    names = {model.label: model.name for model in coverage.models}
+    return {(names[cell.model], cell.backend) for cell in coverage.cells if cell.status == "nightly"}
+
+
 def read(path: Path) -> History:
     """Returns the history in the file at `path`; a file that does not exist is an empty one.
 

@@ -25,7 +25,9 @@ def append(coverage: Coverage, path: Path, date: str, commit: str) -> str:
         lines.append(f"{new.covered} of {new.declared} declared models covered")
         last = stored.latest(new.environment)
         if last:
-            found = compare.compare(history.states(last), history.states(new))
+            before = history.baseline(stored, coverage, new.environment)
+            states = {key: found.state for key, found in before.items()}
+            found = compare.compare(states, history.states(new))
             lines.append(
                 f"since {last.date} {last.revision}: {len(found.worse)} worse, {len(found.better)} better, "
                 f"{len(found.gone)} gone, {len(found.new)} new"

@@ -12,8 +12,8 @@ import sys
 from report import compare, coverage_format, files, history, strict, terminal
 
 
-def load(name: str) -> tuple[dict[str, history.States], str]:
-    """Returns the states that `name` means by environment, and what it is in a few words.
+def load(name: str) -> tuple[dict[str, history.States], str, set[tuple[str, str]]]:
+    """Returns the states that `name` means by environment, what it is in a few words, and what it leaves to nightly.
 
     Raises:
       strict.InputError: there is no such file or record, or it is damaged or newer.
@@ -23,9 +23,10 @@ def load(name: str) -> tuple[dict[str, history.States], str]:
         records = _records(files_history(path + ".jsonl" if which else name), name, which)
         newest = records[-1]
         by_environment = {record.environment: history.states(record) for record in records}
-        return by_environment, f"{newest.date} {newest.revision}".strip()
+        return by_environment, f"{newest.date} {newest.revision}".strip(), set()
     coverage = coverage_format.read(files.for_user(name))
-    return {item: history.states_of(coverage, item) for item in coverage.environments()}, name
+    by_environment = {item: history.states_of(coverage, item) for item in coverage.environments()}
+    return by_environment, name, history.left_to_nightly(coverage)
 
 
 def files_history(name: str) -> history.History:
@@ -60,14 +61,15 @@ def difference(before: str, after: str) -> str:
     Raises:
       strict.InputError: one cannot be used, or they have no environment in common.
     """
-    first, first_words = load(before)
-    second, second_words = load(after)
+    first, first_words, first_left = load(before)
+    second, second_words, second_left = load(after)
     if not first.keys() & second.keys():
         raise strict.InputError(
             f"{before} is of {', '.join(first)}, {after} of {', '.join(second)}; compare two states of one environment"
         )
+    left = first_left | second_left  # what one of them did not set out to run is neither gone nor new
     found = compare.compare(
-        {cell: state for states in first.values() for cell, state in states.items()},
-        {cell: state for states in second.values() for cell, state in states.items()},
+        {cell: state for states in first.values() for cell, state in states.items() if cell not in left},
+        {cell: state for states in second.values() for cell, state in states.items() if cell not in left},
     )
     return compare.markdown(found, first_words, second_words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,17 @@ def test_program_compares_a_report_with_the_history(tmp_path: Path, which: str) 
         "0 better, 0 gone, 0 new, 1 as before"
         in samples.toolkit(tmp_path, "diff", f"{tmp_path}/history.jsonl", after).stdout
     )
+
+
+def test_what_a_report_leaves_to_nightly_is_not_gone(tmp_path: Path) -> None:
+    costly = dataclasses.replace(samples.CPU, name="cpu_export", tiers=("critical",))
+    llama = declaration(backends=("cpu", "cpu_export"))
+    for name, ran in (("nightly.json", ("cpu", "cpu_export")), ("daily.json", ("cpu",))):
+        grid = contents([llama], [verdict(llama, backend) for backend in ran], (samples.CPU, costly))
+        (tmp_path / name).write_text(assemble(grid).to_json())
+    for pair in (("nightly.json", "daily.json"), ("daily.json", "nightly.json")):
+        result = samples.toolkit(tmp_path, "diff", *(f"{tmp_path}/{name}" for name in pair))
+        assert "0 better, 0 gone, 0 new, 1 as before" in result.stdout
 
 
 def test_unreadable_line_of_the_history_is_said(tmp_path: Path) -> None:

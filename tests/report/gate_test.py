@@ -134,6 +134,30 @@ def test_cell_that_is_gone_is_a_drop() -> None:
     assert offence.look == "git log -- 'models/*/llama'"
 
 
+COSTLY = dataclasses.replace(samples.CPU, name="cpu_export", runtime="export", tiers=("critical",))
+
+
+def _nightly(*ran: str) -> Coverage:
+    """Returns a grid of a critical model and llama, of which these ran on the costly backend too."""
+    models = [declaration(name, tier=tier, backends=("cpu", COSTLY.name)) for name, tier in NIGHTLY.items()]
+    found = [verdict(model) for model in models]
+    found += [verdict(model, COSTLY.name) for model in models if model.name in ran]
+    return assemble(contents(models, found, (samples.CPU, COSTLY)))
+
+
+NIGHTLY = {"bert": "critical", "llama": "high"}
+
+
+def test_what_is_left_to_nightly_is_not_gone_and_is_held_to_its_last_record() -> None:
+    whole, daily = _nightly("bert", "llama"), _nightly("bert")
+    records = [*history.records_of(whole, "2026-11-23", "abc"), *history.records_of(daily, "2026-11-24", "def")]
+    assert gate.judge(daily, OPEN, history.History(tuple(records[:1])), {}, TODAY) == []
+    assert gate.judge(whole, OPEN, history.History(tuple(records)), {}, TODAY) == []
+    deeper = dataclasses.replace(records[0], cells={"cpu_export": {"passed weights": "llama"}})
+    (offence,) = gate.judge(whole, OPEN, history.History((deeper, records[1])), {}, TODAY)
+    assert offence.what.startswith("llama cpu_export: passed consistent, was passed weights on 2026-11-23")
+
+
 def test_each_environment_has_a_baseline_of_its_own() -> None:
     old = declaration("old", environment="transformers-4.57")
     both = [verdict(LLAMA), verdict(old)]
