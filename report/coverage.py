@@ -60,6 +60,7 @@ def main(argv: Sequence[str]) -> int:
         raise app.UsageError("nothing to report on; use `bazel run //:coverage`, or give --from=coverage.json")
     try:
         coverage, stored = _read()
+        coverage = history.recall(stored, coverage)
         today = datetime.date.today()
         view = coverage_view.view(coverage, today, _BRIEF.value)
         _write(coverage, stored, today.isoformat())

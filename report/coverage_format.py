@@ -86,6 +86,8 @@ class Cell:
       classes: the public model classes that were exercised.
       device: the device's identity.
       imported: whether another machine ran it.
+      recorded: of a `nightly` cell, date, status and level by the last record of the history that ran it:
+        `2026-11-30 passed consistent`. It counts for nothing.
     """
 
     label: str
@@ -104,6 +106,7 @@ class Cell:
     classes: tuple[str, ...] = ()
     device: Mapping[str, str] = dataclasses.field(default_factory=dict)
     imported: bool = False
+    recorded: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -129,10 +129,23 @@ def _notes(coverage: Coverage) -> Iterator[Text]:
         ]
         if idle:
             yield plain(f"{words} (cells): {', '.join(idle)}", STYLES[status])
+    for name, found in _recorded(coverage).items():
+        said = ", ".join(f"{count} {words}" for words, count in found.items())
+        yield plain(f"of these by the history, not by this build: {name} {said}", STYLES["nightly"])
     for device in sorted({_device(cell) for cell in coverage.cells if cell.imported}):
         yield plain(f"imported from: {device}", STYLES["imported"])
     if coverage.inventory and coverage.inventory.vanished:
         yield plain(f"declared, but not in the environment: {', '.join(coverage.inventory.vanished)}", "bold red")
+
+
+def _recorded(coverage: Coverage) -> dict[str, Counter[str]]:
+    """Returns for each backend how many cells, left to `--config=nightly`, were recorded when and as what."""
+    found: dict[str, Counter[str]] = {}
+    for cell in coverage.cells:
+        if cell.recorded:
+            date, status, _ = cell.recorded.split()
+            found.setdefault(cell.backend, Counter())[f"{status.replace('_', ' ')} on {date}"] += 1
+    return found
 
 
 def _device(cell: Cell) -> str:

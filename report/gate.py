@@ -143,7 +143,7 @@ def _dropped(coverage: Coverage, stored: history.History, drops: Mapping[str, st
         )
 
 
-def _worse(before: Mapping[tuple[str, str], history.Before], now: history.States) -> list[compare.Change]:
+def _worse(before: history.Last, now: history.States) -> list[compare.Change]:
     """Returns what is worse or gone; a backend that runs nothing here says nothing of what ran elsewhere."""
     running = {backend for _, backend in now}
     states = {key: found.state for key, found in before.items() if key[1] in running}

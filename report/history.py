@@ -11,12 +11,12 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness.verdict import LEVELS
 from report import strict
-from report.coverage_format import NEVER_RAN, STATUSES, Coverage
+from report.coverage_format import NEVER_RAN, STATUSES, Cell, Coverage
 
 VERSION = 1
 
@@ -81,18 +81,47 @@ class Before:
     date: str
 
 
-def baseline(stored: History, coverage: Coverage, environment: str) -> dict[tuple[str, str], Before]:
-    """Returns what the cells of `coverage` are to be compared with, by the model's name and the backend.
+Last = Mapping[tuple[str, str], Before]
+"""What a history says of cells, by the model's name and the backend."""
+
+
+def last_of_each(records: Iterable[Record]) -> dict[tuple[str, str], Before]:
+    """Returns for each cell of the records, oldest first, what the last one that ran it says."""
+    return {key: Before(state, record.date) for record in records for key, state in states(record).items()}
+
+
+def baseline(stored: History, coverage: Coverage, environment: str) -> Last:
+    """Returns what the cells of `coverage` are to be compared with.
 
     It is the newest record. Cells that it left to `--config=nightly` are in the last record that ran them; those that
     `coverage` leaves so are not compared.
     """
     records = [record for record in stored.records if record.environment == environment]
-    each = [{key: Before(state, record.date) for key, state in states(record).items()} for record in records]
-    last = {key: before for found in each for key, before in found.items()}
+    last, newest = last_of_each(records), last_of_each(records[-1:])
     ran, left = states_of(coverage, environment), left_to_nightly(coverage)
-    newest = {key: before for key, before in (each[-1] if each else {}).items() if key not in left}
-    return {**newest, **{key: before for key, before in last.items() if key in ran}}
+    return {key: found for key, found in last.items() if key in ran or (key in newest and key not in left)}
+
+
+def recall(stored: History, coverage: Coverage) -> Coverage:
+    """Returns the grid with what the history says of the cells that it leaves to `--config=nightly`."""
+    models = {model.label: model for model in coverage.models}
+    last = {
+        environment: last_of_each(record for record in stored.records if record.environment == environment)
+        for environment in coverage.environments()
+    }
+
+    def recalled(cell: Cell) -> Cell:
+        model = models[cell.model]
+        found = last[model.environment].get((model.name, cell.backend)) if cell.status == "nightly" else None
+        if found is None:
+            return cell
+        status, level = found.state
+        said = f"by the record of {found.date}: {status.replace('_', ' ')}, level {level}"
+        return dataclasses.replace(
+            cell, recorded=f"{found.date} {status} {level}", reason="; ".join(filter(None, (cell.reason, said)))
+        )
+
+    return dataclasses.replace(coverage, cells=tuple(map(recalled, coverage.cells)))
 
 
 def left_to_nightly(coverage: Coverage) -> set[tuple[str, str]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import io
 import json
 from pathlib import Path
 
 import pytest
 
-from report import history
+from report import coverage_view, history, terminal
 from report.assemble import assemble
 from report.coverage_format import Coverage
 from report.strict import InputError
@@ -134,3 +136,23 @@ def test_a_stored_report_is_not_recorded_as_that_of_today(tmp_path: Path) -> Non
     result = samples.run("coverage", *arguments, BUILD_WORKSPACE_DIRECTORY=str(tmp_path))
     assert result.returncode == 2 and "no --from" in result.stderr
     assert not (tmp_path / "models").exists()
+
+
+def test_what_a_build_leaves_to_nightly_is_recalled_and_counts_for_nothing() -> None:
+    costly = dataclasses.replace(samples.CPU, name="cpu_export", tiers=("critical",))
+    llama = declaration(backends=("cpu", "cpu_export"))
+    ran = [verdict(llama), verdict(llama, "cpu_export", status="expected_failure", level="built")]
+    nightly, daily = (assemble(contents([llama], found, (samples.CPU, costly))) for found in (ran, ran[:1]))
+    stored = history.History(history.records_of(nightly, "2026-11-23", "abc"))
+    recalled = history.recall(stored, daily)
+    cell = next(cell for cell in recalled.cells if cell.backend == "cpu_export")
+    assert cell.recorded == "2026-11-23 expected_failure built"
+    assert cell.reason.endswith("critical models; by the record of 2026-11-23: expected failure, level built")
+    assert not cell.covered
+    assert recalled.by_backend == daily.by_backend
+    assert history.recall(stored, nightly) == nightly
+    stream = io.StringIO()
+    terminal.show(coverage_view.view(recalled, datetime.date(2026, 11, 24)), stream)
+    assert "of these by the history, not by this build: cpu_export 1 expected failure on 2026-11-23" in " ".join(
+        stream.getvalue().split()
+    )
