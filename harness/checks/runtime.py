@@ -116,8 +116,8 @@ def expected(cell: Cell, reference: Reference) -> dict[str, Tensor]:
 
 @pytest.fixture(scope="session")
 def prepared(cell: Cell) -> Callable[..., Any]:
-    """The main model in the runtime's own form, made for the cell's inputs."""
-    return cell.runtime.prepare(cell.model, cell.inputs)
+    """The main model in the runtime's own form, made for the cell's inputs and the second ones."""
+    return cell.runtime.prepare(cell.model, cell.inputs, _second_inputs(cell))
 
 
 @pytest.fixture(scope="session")

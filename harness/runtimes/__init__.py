@@ -52,10 +52,17 @@ class Runtime(Protocol):
     def place_model(self, model: PreTrainedModel) -> PreTrainedModel:
         """Returns the model on the device and in the backend's dtype."""
 
-    def prepare(self, model: PreTrainedModel, inputs: Mapping[str, Any]) -> Callable[..., Any]:
+    def prepare(
+        self, model: PreTrainedModel, inputs: Mapping[str, Any], others: Mapping[str, Any] | None = None
+    ) -> Callable[..., Any]:
         """Returns what runs the model: compiled or converted for inputs like these where the runtime does that.
 
         Such a runtime returns a `Prepared`, and raises StageError where it cannot.
+
+        Args:
+          model: the model.
+          inputs: as they will be given.
+          others: inputs of other sizes that it will be given too; by default any size may come.
         """
 
 

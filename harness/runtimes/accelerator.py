@@ -62,7 +62,9 @@ class Accelerator(Eager):
         with self._faults("load"):
             return super().place_model(model)
 
-    def prepare(self, model: PreTrainedModel, inputs: Mapping[str, Any]) -> Prepared:
+    def prepare(
+        self, model: PreTrainedModel, inputs: Mapping[str, Any], others: Mapping[str, Any] | None = None
+    ) -> Prepared:
         """Returns the model, which waits for the device after each call: an error is then that of the call."""
 
         def run(**given: Any) -> Any:

@@ -40,7 +40,9 @@ class Eager:
                     tensor.data = kept[name].to(self._device)
         return model
 
-    def prepare(self, model: PreTrainedModel, inputs: Mapping[str, Any]) -> Callable[..., Any]:
+    def prepare(
+        self, model: PreTrainedModel, inputs: Mapping[str, Any], others: Mapping[str, Any] | None = None
+    ) -> Callable[..., Any]:
         """Returns the model: there is nothing to prepare."""
         return model
 

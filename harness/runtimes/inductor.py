@@ -52,7 +52,9 @@ class LeftToEagerMode(Exception):  # noqa: N818 - what happened, and no error to
 class Inductor(Eager):
     """Runs models as compiled code."""
 
-    def prepare(self, model: PreTrainedModel, inputs: Mapping[str, Any]) -> Prepared:
+    def prepare(
+        self, model: PreTrainedModel, inputs: Mapping[str, Any], others: Mapping[str, Any] | None = None
+    ) -> Prepared:
         """Returns the model, which is compiled at its first call, and again for inputs that the code does not fit.
 
         It counts `graphs` of the first call, `recompiles` of later ones, `graph_breaks`, and `eager_frames`: functions
@@ -171,8 +173,8 @@ def _set_up() -> tempfile.TemporaryDirectory[str]:
     inductor_config.compile_threads = 1
     # Else a program is compiled and run for each instruction set, to see whether the processor does as it says.
     inductor_config.cpp.vec_isa_ok = True
-    # They would lie in the host's /tmp whatever the folder is, shared by all runs, and their making needs `openssl`. Each
-    # kernel reads the headers itself instead: bert took 42 CPU seconds and not 34.
+    # They would lie in the host's /tmp whatever the folder is, shared by all runs, and their making needs `openssl`.
+    # Each kernel reads the headers itself instead: bert took 42 CPU seconds and not 34.
     inductor_config.cpp_cache_precompile_headers = False
     # Sizes are dynamic, and the model's own numbers are not: `dynamic=True` compiles it twice to find that out.
     dynamo_config.specialize_float = True

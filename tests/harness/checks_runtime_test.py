@@ -40,7 +40,7 @@ class Fake(Eager):
         super().__init__(torch.device("cpu"), torch.float32)
         self._change, self._stage, self._falls_back = change, stage, falls_back
 
-    def prepare(self, model: Any, inputs: Mapping[str, Any]) -> Prepared:
+    def prepare(self, model: Any, inputs: Mapping[str, Any], others: Mapping[str, Any] | None = None) -> Prepared:
         """Returns the model in the form of a runtime."""
         if self._stage not in ("", "run"):
             raise StageError(self._stage, NotImplementedError("no such operator"), "aten.foo.default")

@@ -127,7 +127,7 @@ def test_a_call_that_eager_mode_answers_alone_is_an_error(monkeypatch: pytest.Mo
 class Forgetful(inductor.Inductor):
     """Leaves other shapes than the first to eager mode."""
 
-    def prepare(self, model: Any, inputs: Mapping[str, Any]) -> Prepared:
+    def prepare(self, model: Any, inputs: Mapping[str, Any], others: Mapping[str, Any] | None = None) -> Prepared:
         """Returns the model as it is compiled for one shape."""
         prepared = super().prepare(model, inputs)
         call = prepared._call
