@@ -198,6 +198,14 @@ def backends_in(environment):
     """
     return [row for row in BACKENDS if row.environments == None or environment in row.environments]
 
+def nightly_values(row):
+    """Returns the values of `//toolchains:all_tiers` by which a row runs the models of all tiers.
+
+    Args:
+      row: of the table.
+    """
+    return ["all", row.name]
+
 # The backend that reference values are recorded on.
 REFERENCE = "cpu"
 

@@ -1,6 +1,6 @@
 """`hf_model` and `hf_unavailable_model`: fan one declaration out to its targets. They compute nothing that a rule could."""
 
-load("//toolchains:backends.bzl", "REFERENCE", "backends_in")
+load("//toolchains:backends.bzl", "REFERENCE", "backends_in", "nightly_values")
 load("//toolchains/environments:environments.bzl", "DEFAULT_ENVIRONMENT", "ENVIRONMENTS")
 load(":cell.bzl", "hf_cell_test")
 load(":declaration.bzl", "hf_model_declaration")
@@ -28,9 +28,9 @@ def _compatible(backend, tier):
     if backend.tiers == None or tier in backend.tiers:
         return device
     return device + select({
-        "//toolchains:nightly": [],
-        "//conditions:default": ["//toolchains:needs--config=nightly"],
-    })
+        "//toolchains:{}.nightly.{}".format(backend.name, value): []
+        for value in nightly_values(backend)
+    } | {"//conditions:default": ["//toolchains:needs--config=nightly"]})
 
 def _environment(label, name):
     """Returns the targets that a model of the environment `name` depends on; fails if there is none of that name."""

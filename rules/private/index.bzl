@@ -1,5 +1,6 @@
 """What reports depend on: all declarations, and the verdicts of all cells that this build can run."""
 
+load("//toolchains:backends.bzl", "nightly_values")
 load(":bundle.bzl", "hf_specs")
 load(":model_info.bzl", "ModelInfo")
 load(":verdict_info.bzl", "VerdictInfo")
@@ -47,11 +48,10 @@ def hf_cells(name, tier, backends, tags = []):
     """
     cells = []
     for backend in [row for row in backends if not row.absent]:
-        default = backend.tiers == None or tier in backend.tiers
-        cells = cells + select({
-            "//toolchains/devices:" + backend.device if default else "//toolchains:{}.nightly".format(backend.device): [":" + backend.name],
-            "//conditions:default": [],
-        })
+        where = ["//toolchains/devices:" + backend.device]
+        if backend.tiers != None and tier not in backend.tiers:
+            where = ["//toolchains:{}.nightly.{}.here".format(backend.name, value) for value in nightly_values(backend)]
+        cells = cells + select({each: [":" + backend.name] for each in where} | {"//conditions:default": []})
     _hf_verdicts(
         name = name,
         testonly = True,

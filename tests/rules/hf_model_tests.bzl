@@ -105,7 +105,19 @@ def _nightly_cells_test_impl(ctx):
 
 nightly_cells_test = analysistest.make(_nightly_cells_test_impl, config_settings = {
     "//command_line_option:platforms": str(Label("//tests/rules:cpu_only")),
-    str(Label("//toolchains:all_tiers")): True,
+    str(Label("//toolchains:all_tiers")): "all",
+})
+
+def _cells_of_one_backend_test_impl(ctx):
+    env = analysistest.begin(ctx)
+    verdicts = analysistest.target_under_test(env)[VerdictInfo].verdicts.to_list()
+    expected = ["cpu.verdict.json", "cpu_export.verdict.json", "mock.verdict.json"]
+    asserts.equals(env, expected, sorted([file.basename for file in verdicts]))
+    return analysistest.end(env)
+
+cells_of_one_backend_test = analysistest.make(_cells_of_one_backend_test_impl, config_settings = {
+    "//command_line_option:platforms": str(Label("//tests/rules:cpu_only")),
+    str(Label("//toolchains:all_tiers")): "cpu_export",
 })
 
 def _runtime_cell_test_impl(ctx):
@@ -124,7 +136,7 @@ def _runtime_cell_test_impl(ctx):
     return analysistest.end(env)
 
 runtime_cell_test = analysistest.make(_runtime_cell_test_impl, config_settings = {
-    str(Label("//toolchains:all_tiers")): True,
+    str(Label("//toolchains:all_tiers")): "all",
 })
 
 def _packages_test_impl(ctx):
@@ -142,7 +154,7 @@ def _packages_test_impl(ctx):
 packages_test = analysistest.make(
     _packages_test_impl,
     attrs = {"has_packages": attr.bool(mandatory = True)},
-    config_settings = {str(Label("//toolchains:all_tiers")): True},
+    config_settings = {str(Label("//toolchains:all_tiers")): "all"},
 )
 
 # --- the same cells in two environments
@@ -295,6 +307,7 @@ def hf_model_test_suite(name):
     mock_cell_test(name = "mock_cell_test", target_under_test = SAMPLE + ":mock")
     cells_test(name = "cells_test", target_under_test = SAMPLE + ":cells")
     nightly_cells_test(name = "nightly_cells_test", target_under_test = SAMPLE + ":cells")
+    cells_of_one_backend_test(name = "cells_of_one_backend_test", target_under_test = SAMPLE + ":cells")
     runtime_cell_test(name = "runtime_cell_test", target_under_test = SAMPLE + ":cpu_bfloat16")
     packages_test(name = "packages_test", has_packages = True, target_under_test = SAMPLE + ":cpu_onnxruntime")
     packages_test(name = "no_packages_test", has_packages = False, target_under_test = SAMPLE + ":cpu")
@@ -324,6 +337,7 @@ def hf_model_test_suite(name):
     )
     native.test_suite(name = name, tests = [
         "cell_test",
+        "cells_of_one_backend_test",
         "cells_test",
         "declaration_test",
         "drift_test",
