@@ -143,7 +143,7 @@ _EXPORT_LIMITS = [
     cannot(
         expires = "2027-05-15",
         issue = "pytorch 2.13.0, docs/source/user_guide/torch_compiler/export.md, Limitations: data-dependent control flow",
-        message = "stage export: GuardOnDataDependentSymNode: Could not guard on data-dependent expression",
+        message = "stage export: GuardOnDataDependentSymNode: Could not * data-dependent expression",
         operator = "torch.export",
         reason = "the model takes a way in Python that depends on values of a tensor, or on a size made of them, which a trace has not",
     ),
@@ -160,6 +160,21 @@ _EXPORT_LIMITS = [
         message = "stage export: AssertionError: tgt_bound=VR[* not a subset of src_bound=VR[",
         operator = "ShapeEnv",
         reason = "the range of a size that is a multiple of another ends beyond the largest 64-bit integer, and a range may not grow when a symbol is replaced",
+    ),
+    cannot(
+        expires = "2027-05-15",
+        issue = "pytorch 2.13.0, torch/_export/serde/serialize.py, GraphModuleSerializer.handle_call_function",
+        message = "stage save: SerializeError: Failed serializing node flat_apply",
+        operator = "flat_apply",
+        reason = "a mask that is computed from a function of positions is traced as a call of that function, and a program that has it cannot be saved",
+    ),
+    cannot(
+        check = "runtime::second_shape_agrees",
+        expires = "2027-05-15",
+        issue = "transformers 5.23.0, exporters/utils.py, _prepare_image_sizes_as_ints",
+        message = "stage run: ValueError: Trying to flatten user inputs with exported input tree spec",
+        operator = "_prepare_image_sizes_as_ints",
+        reason = "the exporter makes a list of numbers of the sizes of pictures, so that the program is for as many pictures as it was traced with",
     ),
 ] + [
     cannot(
