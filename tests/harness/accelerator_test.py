@@ -14,7 +14,7 @@ import torch
 
 from harness.cell import Cell
 from harness.reporter import HarnessFault
-from harness.runtimes import StageError, accelerator, adapter
+from harness.runtimes import Prepared, StageError, accelerator, adapter
 from harness.runtimes.accelerator import Accelerator
 from harness.spec import Backend, Tolerance
 from tests.harness.broken import run_check, spec_of
@@ -59,8 +59,8 @@ def _cell(device: FakeDevice, change: Callable[[Any], None] | None = None) -> Ce
     if change is not None:
         prepare = runtime.prepare
 
-        def changed(model: Any, inputs: Mapping[str, Any]) -> Any:
-            prepared = prepare(model, inputs)
+        def changed(model: Any, inputs: Mapping[str, Any], others: Mapping[str, Any] | None = None) -> Prepared:
+            prepared = prepare(model, inputs, others)
             call = prepared._call
 
             def run(**given: Any) -> Any:

@@ -112,7 +112,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> _Numbered:
 
 def _model() -> Any:
     model = torch.nn.Linear(2, 2)
-    model.config = types.SimpleNamespace(use_cache=True)  # type: ignore[assignment]
+    model.config = types.SimpleNamespace(use_cache=True)
     return model
 
 
