@@ -1,8 +1,8 @@
 """What a cell costs beside what its runtime's own export costs, in one run: `bazel run //benchmarks:exports`.
 
 Prints a Markdown table for RESULTS.md: CPU seconds of the cell, of all calls of the exporter in it, and their ratio. A
-decoder's cell exports three programs: the forward, the prefill, and the step on the cache. The cells must have been
-built: their specs are read from there.
+decoder's cell exports two programs: the forward, which the prefill uses too, and the step on the cache. The cells must
+have been built: their specs are read from there.
 """
 
 from __future__ import annotations

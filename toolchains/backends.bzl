@@ -107,7 +107,7 @@ _NO_PROC = "the harness supervises its runs through Linux's /proc, which macOS h
 _CHEAP = ["critical", "high"]  # half a CPU second a cell
 _COSTLY = ["critical"]  # exporting and compiling take 5 to 20 CPU seconds a cell
 
-# Three exports of a decoder took 20 to 46 CPU seconds on a busy machine, of the 60 that a model may use; three
+# The exports of a decoder took 20 to 46 CPU seconds on a busy machine, of the 60 that a model may use; three
 # compilations by inductor took 85.
 _EXPORTING = 5
 
@@ -137,22 +137,15 @@ _NO_FFT = cannot(
     reason = "the Fourier transforms take float32, float64 and, on some devices, float16",
 )
 
-# What no runtime of exported programs can take: they all begin with `torch.export`, and these are its limits. The log of a cell
-# has the place in the model's code.
+# What no runtime of exported programs can take: they all begin with `torch.export`, and these are its limits. Of most guards on
+# data the log of a cell has the line of the model.
 _EXPORT_LIMITS = [
     cannot(
         expires = "2027-05-15",
-        issue = "pytorch 2.13.0, docs/source/user_guide/torch_compiler/export.md, Limitations: data-dependent control flow",
+        issue = "pytorch 2.13.0, torch/fx/experimental/symbolic_shapes.py, GuardOnDataDependentSymNode",
         message = "stage export: GuardOnDataDependentSymNode: Could not * data-dependent expression",
         operator = "torch.export",
         reason = "the model takes a way in Python that depends on values of a tensor, or on a size made of them, which a trace has not",
-    ),
-    cannot(
-        expires = "2027-05-15",
-        issue = "pytorch 2.13.0, torch/_export/serde/serialize.py, _SYM_OPS",
-        message = "stage save: SerializeError: Failed serializing node ceil*target=math.ceil",
-        operator = "math.ceil",
-        reason = "the model rounds a quotient of sizes up with it; it can be traced, and a program that has it cannot be saved",
     ),
     cannot(
         expires = "2027-05-15",
@@ -170,7 +163,7 @@ _EXPORT_LIMITS = [
     ),
     cannot(
         expires = "2027-05-15",
-        issue = "transformers 5.23.0, models/switch_transformers/modeling_switch_transformers.py, SwitchTransformersTop1Router._compute_router_probabilities",
+        issue = "transformers 5.23.0, models/switch_transformers/modeling_switch_transformers.py, SwitchTransformersTop1Router.forward",
         message = "stage export: RuntimeError: _apply(): Couldn't swap Linear.weight",
         operator = "nn.Module.to",
         reason = "the router casts its own weights in forward, and a trace cannot exchange the parameters of a module",

@@ -94,6 +94,8 @@ def _cells_test_impl(ctx):
 cells_test = analysistest.make(_cells_test_impl, config_settings = {
     # In full, since the test framework would look for it in its own repository.
     "//command_line_option:platforms": str(Label("//tests/rules:cpu_only")),
+    # Whatever the command line says.
+    str(Label("//toolchains:all_tiers")): "none",
 })
 
 def _nightly_cells_test_impl(ctx):
