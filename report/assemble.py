@@ -8,11 +8,12 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from harness import verdict as verdicts
 from harness.verdict import Verdict
 from report.coverage_format import (
+    NEVER_RAN,
     STATUSES,
     Cell,
     Check,
@@ -54,11 +55,12 @@ def assemble(contents: Contents) -> Coverage:
         for backend in contents.backends
     )
     counting = {backend.name for backend in contents.backends if backend.counts}
+    examining = {backend.name for backend in contents.backends if backend.checks == "category"}
     counted = [cell for cell in cells if cell.backend in counting]
     runs: dict[str, list[Cell]] = {declaration.label: [] for declaration in ordered}
     for cell in counted:
         runs[cell.model].append(cell)
-    models = tuple(_model(declaration, runs[declaration.label]) for declaration in ordered)
+    models = tuple(_model(declaration, runs[declaration.label], examining) for declaration in ordered)
     return Coverage(
         backends=contents.backends,
         models=models,
@@ -257,8 +259,15 @@ def _deepest(cells: Iterable[Cell]) -> str:
     return max((cell.level for cell in cells), key=lambda level: verdicts.LEVELS.index(level), default="declared")
 
 
-def _model(declaration: Declaration, cells: Sequence[Cell]) -> Model:
-    """Returns the model as its cells on the backends that count prove it."""
+def _model(declaration: Declaration, cells: Sequence[Cell], examining: Collection[str]) -> Model:
+    """Returns the model as its cells on the backends that count prove it.
+
+    Args:
+      declaration: the model's.
+      cells: its cells on those backends.
+      examining: the backends whose cells examine the model itself.
+    """
+    examined = [cell for cell in cells if cell.backend in examining and cell.status not in NEVER_RAN]
     return Model(
         label=declaration.label,
         name=declaration.name,
@@ -270,7 +279,7 @@ def _model(declaration: Declaration, cells: Sequence[Cell]) -> Model:
         main_class=declaration.main_class,
         checkpoint=declaration.checkpoint,
         environment=declaration.environment,
-        level=_deepest(cells),
+        level=_deepest(examined or cells),
         covered=any(cell.covered for cell in cells),
         known_failures=declaration.known_failures,
         unavailable=declaration.unavailable,

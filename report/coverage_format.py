@@ -7,7 +7,9 @@ What counts. A cell is **covered** if it is a real run (its backend counts; `moc
 `passed` or `expected_failure`, and it reached `forward` or deeper. So an expected failure counts with the level that
 it did reach and no deeper: a model whose cache is known to be broken is covered at `forward`; a model that is known
 not to run at all is not covered. `failed`, `flaky` and `unexpected_pass` never count, whatever level they reached,
-for each asks a person to do something. A model is covered if one of its cells is.
+for each asks a person to do something. A model is covered if one of its cells is. Its level is that of the cells that
+examine the model itself; what a runtime gives as eager mode does says nothing of what eager mode gets wrong. Only where
+no such cell ran is it the level on the others.
 
 A verdict of another machine, imported from a bundle, is such a run as long as its declaration and harness are today's:
 it counts, on its backend, under a status of its own, so that no sum hides where it comes from. A stale one counts for
@@ -114,7 +116,8 @@ class Model:
     """One declaration, as far as readers of a report need it.
 
     Attributes:
-      level: the deepest level that a run on a backend that counts proves; `declared` without one.
+      level: the deepest level that the runs which examine the model itself prove, or else the others on backends that
+        count; `declared` without any.
       covered: whether one of its cells is.
       unavailable: why no cell can run it; empty where one can.
       package: the package that it needs then, if that is the reason.

@@ -28,6 +28,7 @@ class Backend:
 
     Attributes:
       counts: whether a run on it proves anything; false for `mock`.
+      checks: `category`, where the model itself is examined, or `runtime`, where it must only be as on the reference.
       absent: why no implementation of this backend exists yet; empty where one does.
       device_words: what the device is, where its name does not say it.
       tiers: tiers that it runs by default; empty for all of them.
@@ -39,6 +40,7 @@ class Backend:
     runtime: str
     dtype: str
     counts: bool
+    checks: str = "category"
     absent: str = ""
     device_words: str = ""
     tiers: tuple[str, ...] = ()

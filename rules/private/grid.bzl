@@ -22,6 +22,7 @@ def _hf_grid_impl(ctx):
         "backends": [
             {
                 "absent": row.absent,
+                "checks": row.checks,
                 "counts": row.counts,
                 "device": row.device,
                 "device_words": DEVICE_WORDS.get(row.device, ""),

@@ -124,6 +124,16 @@ def test_model_has_its_deepest_level_on_any_backend_that_counts() -> None:
     assert coverage.total.levels["consistent"] == 1
 
 
+def test_a_runtime_that_gives_what_eager_mode_does_makes_no_broken_model_better() -> None:
+    llama, export = (
+        declaration(backends=("cpu", "cpu_export")),
+        dataclasses.replace(CUDA, name="cpu_export", checks="runtime"),
+    )
+    broken, same = verdict(llama, status="expected_failure", level="forward"), verdict(llama, "cpu_export")
+    assert assemble(contents([llama], [broken, same], (CPU, export))).models[0].level == "forward"
+    assert assemble(contents([llama], [same], (CPU, export))).models[0].level == "consistent"
+
+
 def test_empty_category_and_tier_are_there() -> None:
     llama = declaration()
     coverage = assemble(contents([llama], [verdict(llama)]))
