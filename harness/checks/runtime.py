@@ -25,7 +25,7 @@ from harness.checking import check
 from harness.compare import assert_close_as_a_whole, assert_finite, magnitude, shown
 from harness.inputs.request import DECODER_SEQUENCE, SEQUENCE, parameters
 from harness.runtimes import Prepared
-from harness.runtimes.eager import kept_in_float32, name_dtype
+from harness.runtimes.eager import kept_in_float32, move
 
 # How many rows the second inputs have, and how many tokens more than the first.
 _ROWS = 3
@@ -94,8 +94,8 @@ def _in_float32(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
 @pytest.fixture(scope="session")
 def reference(cell: Cell) -> Reference:
     """The reference, with the weights that the backend's model has."""
-    model = copy.deepcopy(cell.model).to("cpu", torch.float32)
-    name_dtype(model, torch.float32)
+    model = copy.deepcopy(cell.model)
+    move(model, torch.device("cpu"), torch.float32)
     calls = [0]
 
     def count(*_: Any) -> None:

@@ -33,8 +33,7 @@ class Eager:
         if self._device.type != "cpu" or self._dtype is not torch.float32:
             weights = model.state_dict()
             kept = {name: weights[name].clone() for name in kept_in_float32(model, self._dtype)}
-            torch.nn.Module.to(model, device=self._device, dtype=self._dtype)
-            name_dtype(model, self._dtype)
+            move(model, self._device, self._dtype)
             for name, tensor in model.state_dict(keep_vars=True).items():
                 if name in kept:
                     tensor.data = kept[name].to(self._device)
@@ -47,11 +46,14 @@ class Eager:
         return model
 
 
-def name_dtype(model: PreTrainedModel, dtype: torch.dtype) -> None:
-    """Notes the dtype in the model's config and in those of the models inside, as loading a checkpoint does.
+def move(model: PreTrainedModel, device: torch.device, dtype: torch.dtype) -> None:
+    """Moves weights and buffers to the device, floating ones to the dtype, which the configs then name.
 
-    Some read there, and not from the weights, what pictures are to be cast to (Nemotron H Omni).
+    `Module.to` would cast complex numbers too, and lose the imaginary half of a table of rotations (Llama 4's vision);
+    loading a checkpoint leaves them. Some models read in their config, and not from the weights, what pictures are to
+    be cast to (Nemotron H Omni).
     """
+    model._apply(lambda tensor: tensor.to(device, dtype if tensor.is_floating_point() else None))
     for part in model.modules():
         if isinstance(part, PreTrainedModel):
             part.config.dtype = dtype

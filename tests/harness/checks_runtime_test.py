@@ -193,6 +193,18 @@ def test_agreement_reaches_consistent_and_no_deeper() -> None:
     assert reached_level(results[:3], CORE["runtime"]) == "forward"
 
 
+def test_reference_keeps_a_table_of_rotations() -> None:
+    cell = _cell(Fake())
+    cell.model.register_buffer("turns", torch.polar(torch.ones(1), torch.ones(1)), persistent=False)
+
+    def turn(model: Any, _inputs: Any, outputs: Any) -> None:
+        outputs.logits.mul_(model.turns.imag)
+
+    cell.model.register_forward_hook(turn)
+    result = run_check(cell, AGREES)
+    assert result.outcome == "passed", result.message
+
+
 def test_reference_is_not_changed_by_the_backend() -> None:
     cell = _cell(None, dtype="bfloat16")
     inputs: dict[str, Tensor] = {"pixel_values": torch.ones(1, dtype=torch.bfloat16)}

@@ -29,6 +29,14 @@ def test_a_class_that_keeps_nothing_is_moved_whole() -> None:
     assert {tensor.dtype for tensor in model.state_dict().values()} == {torch.bfloat16}
 
 
+def test_complex_numbers_are_not_cast() -> None:
+    model = _model()
+    turns = torch.polar(torch.ones(3), torch.arange(3.0))
+    model.register_buffer("turns", turns.clone(), persistent=False)
+    Eager(torch.device("cpu"), torch.bfloat16).place_model(model)
+    assert torch.equal(model.turns, turns)
+
+
 def test_the_configs_of_a_model_and_of_those_inside_name_the_dtype_of_their_weights() -> None:
     from transformers import LlavaConfig, LlavaForConditionalGeneration
 
