@@ -28,6 +28,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from harness import shrink
+from harness.bundles import bundle_of, by_field
 from harness.folders import NOT_TORCH, names_of_folders
 from harness.sessions import over_frames, takes_session
 from harness.spec import MARKS, Spec, SpecError
@@ -122,6 +123,8 @@ def main_class(spec: Spec) -> type[PreTrainedModel]:
             found: type[PreTrainedModel] = value
             if takes_session(found):
                 found.forward = over_frames(found)
+            elif bundle_of(found):
+                found.forward = by_field(found)
             return found
     known = [
         name

@@ -42,6 +42,9 @@ STRUCTURAL = frozenset(
     }
 )
 
+# Kinds, chains and molecules of tokens: what counts may be only whether two tokens have the same.
+_COMPARED = ("token_type_ids", "asym_id", "sym_id", "entity_id")
+
 SOUND_MASKS = (
     "input_features_mask",
     "feature_attention_mask",
@@ -90,8 +93,8 @@ def perturbed(cell: Cell, inputs: dict[str, Tensor], name: str, *, known: bool =
         after = _dropped(value, sound=name in SOUND_MASKS or ("input_ids" not in inputs and name == "attention_mask"))
     elif name == "bbox":
         after = _moved_boxes(value)
-    elif name == "token_type_ids":
-        after = value.clone()  # not in all places: a model that compares types would see no difference
+    elif name in _COMPARED:
+        after = value.clone()  # not in all places: a model that compares them would see no difference
         after[..., value.shape[-1] // 2 :] = _shifted(value)[..., value.shape[-1] // 2 :]
     else:
         after = _shifted(value)

@@ -769,8 +769,12 @@ def _rebuild(full: Any, node: Node, subs: Mapping[str, Any], fixed: Mapping[str,
 
 def _extras(full: Any) -> dict[str, Any]:
     """Returns the switches that a configuration was given beyond its class's fields, as a model gives its backbone."""
-    usual = vars(type(full)())
-    return {name: value for name, value in vars(full).items() if isinstance(value, bool) and name not in usual}
+    fields = raw_fields(type(full))
+    own = {name: value for name, value in vars(full).items() if name not in fields and not name.startswith("_")}
+    found = {name: value for name, value in own.items() if isinstance(value, bool)}
+    # made only where it is needed: a class may refuse its own defaults (Gemma4AssistantConfig)
+    usual = vars(type(full)()) if found else {}
+    return {name: value for name, value in found.items() if name not in usual}
 
 
 def _construct(cls: type[Any], values: Mapping[str, Any], subs: Mapping[str, Any]) -> Any:

@@ -231,6 +231,9 @@ def nightly_values(row):
 # The backend that reference values are recorded on.
 REFERENCE = "cpu"
 
+# The backends whose cells hold a model to what the reference gives: a BUILD file says once what fails on them all.
+BESIDE_REFERENCE = [backend.name for backend in BACKENDS if backend.checks == "runtime"]
+
 # The runtimes of the table, each once, each with an adapter in harness/runtimes/.
 RUNTIMES = {backend.runtime: None for backend in BACKENDS}.keys()
 

@@ -107,6 +107,8 @@ def _described(request: Request, name: str, described: Any, where: str, made: Ma
         segments = torch.zeros(shape, dtype=torch.long)
         segments[..., -described["last"] :] = 1
         return segments
+    if kind == "positions":
+        return (torch.arange(shape[-1]) // described.get("times", 1)).expand(shape).clone()
     if kind == "tokens":
         return tokens(request, name, *shape)
     if kind == "flags":

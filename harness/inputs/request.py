@@ -59,16 +59,29 @@ OPTIONS = (
 `heard` is how many frames or samples the mask over the sound leaves, by default all.
 """
 
-KINDS = ("tokens", "mask", "flags", "zeros", "segments", "noise", "integers", "boxes", "unit_boxes", "parts", "made")
+KINDS = (
+    "tokens",
+    "mask",
+    "flags",
+    "zeros",
+    "segments",
+    "positions",
+    "noise",
+    "integers",
+    "boxes",
+    "unit_boxes",
+    "parts",
+    "made",
+)
 """Values of `kind` where a declaration describes one tensor: `{"kind": "integers", "shape": ["batch", 4], "high": 9}`.
 
 `tokens` are ordinary words, `mask` is ones, `flags` are true (or `value`), `segments` is zeros and then `last` ones,
-`noise` is standard normal, `integers` are from `low` (0) up to `high`, `boxes` are (left, top, right, bottom) of 0 to
-1000, `unit_boxes` the same of 0 to 1, `parts` are several tensors under one argument, a dictionary: each is described
-under its name in `parts`. `made` is an argument that `forward` hands on to a model inside without naming it: it is made
-as where it is named. A shape may name `batch`, a multiple of it (`4*batch`), `sequence`, and `tokens`, which is
-`sequence` with all placeholders; a class that chooses among texts gets one for each choice behind the batch. A tensor
-given as null is left out.
+`positions` count up from 0, each number `times` (1) times, `noise` is standard normal, `integers` are from `low` (0) up
+to `high`, `boxes` are (left, top, right, bottom) of 0 to 1000, `unit_boxes` the same of 0 to 1, `parts` are several
+tensors under one argument, a dictionary: each is described under its name in `parts`. `made` is an argument that
+`forward` hands on to a model inside without naming it: it is made as where it is named. A shape may name `batch`, a
+multiple of it (`4*batch`), `sequence`, and `tokens`, which is `sequence` with all placeholders; a class that chooses
+among texts gets one for each choice behind the batch. A tensor given as null is left out.
 """
 
 Features = Callable[[str, dict[str, Tensor]], int]

@@ -524,6 +524,8 @@ def test_declared_segments_boxes_and_multiples_of_the_batch(words: Any) -> None:
     assert past.shape == (2, SEQUENCE)
     assert past.sum(-1).tolist() == [4, 4]
     assert bool((past[:, -4:] == 1).all())
+    pairs = {"kind": "positions", "shape": ["batch", "2*sequence"], "times": 2}
+    assert make(Words, words, options={"past": pairs})["past"][1].tolist()[:5] == [0, 0, 1, 1, 2]
     made = make(Words, words, options={"past": {"kind": "unit_boxes", "shape": ["3*batch", 4]}})["past"]
     assert made.shape == (6, 4)
     assert bool(((made >= 0) & (made <= 1)).all())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import pytest
 import torch
 
 from harness.perturb import perturbed
@@ -20,7 +21,8 @@ def test_boxes_move_against_one_another() -> None:
     assert not torch.equal(distance, before_distance)
 
 
-def test_which_tokens_are_of_one_type_changes() -> None:
+@pytest.mark.parametrize("name", ["token_type_ids", "asym_id", "sym_id", "entity_id"])
+def test_which_tokens_are_of_one_type_changes(name: str) -> None:
     types = torch.tensor([[0, 0, 1, 1]])
-    after = _changed("token_type_ids", types)
+    after = _changed(name, types)
     assert not torch.equal(after[:, :, None] == after[:, None], types[:, :, None] == types[:, None])

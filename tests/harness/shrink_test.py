@@ -35,6 +35,15 @@ def test_every_kind_of_layer_survives() -> None:
     assert len(tiny.layer_types) == tiny.num_hidden_layers == 4
 
 
+def test_a_class_may_refuse_its_own_defaults() -> None:
+    class Picky(TowerConfig):
+        def __post_init__(self, **kwargs: Any) -> None:
+            assert self.num_channels != 3, "the default is no good"
+            super().__post_init__(**kwargs)
+
+    assert shrink.shrink(Picky(num_channels=4), {"num_channels": 4}).num_channels == 4
+
+
 def test_layers_of_one_kind_are_two() -> None:
     assert shrink.shrink(TowerConfig()).num_hidden_layers == 2
 
