@@ -220,6 +220,8 @@ BACKENDS = [
     _backend(name = "cpu_inductor", device = "cpu_cxx", runtime = "inductor", dtype = "float32", checks = "runtime", tiers = _COSTLY, packages = "inductor", cpu_factor = _EXPORTING),
     _backend(name = "cpu_export", device = "cpu", runtime = "export", dtype = "float32", checks = "runtime", tiers = _COSTLY, environments = _EXPORTERS, cpu_factor = _EXPORTING, known_failures = _EXPORT_LIMITS),
     _backend(name = "cpu_onnxruntime", device = "cpu", runtime = "onnxruntime", dtype = "float32", checks = "runtime", tiers = _COSTLY, environments = _EXPORTERS, packages = "onnxruntime", cpu_factor = _EXPORTING, known_failures = _ONNX_LIMITS),
+    # No row in bfloat16 beside it: the plugin computes in it where the CPU has the instructions (AVX512_BF16, AMX) and in float32
+    # elsewhere, so that a verdict would be about the machine. What the dtype does to the models is `cpu_bfloat16`'s to say.
     _backend(name = "cpu_openvino", device = "cpu", runtime = "openvino", dtype = "float32", checks = "runtime", tiers = _COSTLY, environments = _EXPORTERS, packages = "openvino", cpu_factor = _EXPORTING, known_failures = _EXPORT_LIMITS),
     _backend(name = "cuda", device = "cuda", runtime = "accelerator", dtype = "float32", checks = "runtime", absent = _CPU_WHEELS),
     _backend(name = "cuda_bfloat16", device = "cuda", runtime = "accelerator", dtype = "bfloat16", checks = "runtime", known_failures = _ROUNDING, absent = _CPU_WHEELS),
