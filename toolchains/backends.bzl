@@ -198,6 +198,14 @@ _EXPORT_LIMITS = [
 # An ONNX graph has no guards: where `torch.export`'s program refuses another size, ONNX Runtime meets a shape that does not fit.
 _ONNX_LIMITS = _EXPORT_LIMITS + [
     cannot(
+        expires = "2027-05-15",
+        issue = "onnxscript 0.7.2, onnxscript/function_libs/torch_lib/ops/core.py, aten_squeeze_dim",
+        message = "stage check: InferenceError: *op_type:Squeeze*Dimension of input * must be 1 instead of",
+        operator = "aten.squeeze.dim",
+        reason = "PyTorch leaves a dimension that is not one as it is; the translation is ONNX's Squeeze whatever its size, which refuses it",
+    ),
+] + [
+    cannot(
         check = check,
         expires = "2027-05-15",
         issue = "pytorch 2.13.0, torch/export/dynamic_shapes.py, Dim.AUTO",
