@@ -67,7 +67,7 @@ class Told(Session):
 
 
 class Finder:
-    """Finds two objects in the first frame, loses sight of a third, and gives them the sum of a frame and the words."""
+    """Finds two objects in the first frame and a third later, and gives them the sum of a frame and the words."""
 
     def forward(self, inference_session: Told, frame_idx: int | None = None) -> Any:
         """Returns masks (1, 1, 1) and scores by object."""
