@@ -10,6 +10,7 @@ import os
 import stat
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -25,6 +26,9 @@ _INTO = flags.DEFINE_string("into", None, "Folder to keep the records in; by def
 
 _MOST_BYTES = 4 * 2**20
 """No record is as large: an entry that says so is no record."""
+
+_DAMAGED = (OSError, EOFError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile)
+"""What `zipfile` raises where bytes are missing or not as they were: a name, a method or the data cannot be read."""
 
 
 def entries(source: Path) -> Iterator[tuple[str, str]]:
@@ -64,9 +68,18 @@ def _of_zip(source: Path) -> Iterator[tuple[str, str]]:
                 if parts[:1] == ("records",) and info.filename.endswith(".json"):
                     if info.file_size > _MOST_BYTES:
                         raise InputError(f"{where}: larger than any record; copy the results again")
-                    yield where, _decoded(opened.read(info), where)
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
+                    yield where, _decoded(_read(opened, info, where), where)
+    except InputError:
+        raise
+    except _DAMAGED as error:
         raise InputError(f"{source}: damaged or cut short ({error}); copy it again") from None
+
+
+def _read(opened: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> bytes:
+    try:
+        return opened.read(info)
+    except _DAMAGED as error:
+        raise InputError(f"{where}: damaged ({error}); copy the results again") from None
 
 
 def _decoded(data: bytes, where: str) -> str:

@@ -29,6 +29,7 @@ import sys
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -110,12 +111,16 @@ def unpack(bundle: Path, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
       Refused: it is damaged or of another version.
     """
     again = "copy the bundle again, or build it anew: bazel build //:bundle"
+    files: dict[str, bytes] = {}
+    name = "the list of its files"
     try:
         with zipfile.ZipFile(bundle) as opened:
-            files = {name: opened.read(name) for name in opened.namelist()}
-        manifest: dict[str, Any] = json.loads(files.pop("manifest.json"))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise Refused(f"{bundle}: damaged ({error}); {again}") from None
+            for name in opened.namelist():
+                files[name] = opened.read(name)
+        name = "manifest.json"
+        manifest: dict[str, Any] = json.loads(files.pop(name))
+    except (OSError, EOFError, KeyError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+        raise Refused(f"{bundle}: damaged at {name} ({error}); {again}") from None
     if manifest.get("version") != MANIFEST_VERSION:
         raise Refused(f"{bundle}: manifest of version {manifest.get('version')!r}, not {MANIFEST_VERSION}; {again}")
     for name in sorted({*files, *manifest["files"]}):

@@ -203,6 +203,18 @@ def test_a_damaged_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
         main.unpack(tmp_path / "cut.zip", tmp_path / "work")
 
 
+def test_a_flipped_byte_is_refused_by_the_name_of_its_file(bundle: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(bundle) as opened:
+        info = opened.getinfo("harness/judge.py")
+    assert info.compress_type == zipfile.ZIP_DEFLATED
+    data = bytearray(bundle.read_bytes())
+    data[info.header_offset + 30 + len(info.filename) + 5] ^= 0xFF
+    (tmp_path / "flipped.zip").write_bytes(data)
+    with pytest.raises(main.Refused, match=r"damaged at harness/judge\.py .*; copy the bundle again"):
+        main.unpack(tmp_path / "flipped.zip", tmp_path / "work")
+    assert not (tmp_path / "work").exists()
+
+
 def test_equal_input_makes_equal_bytes(bundle: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(bundle) as opened:
         specs = [json.loads(line)[1] for line in opened.read("specs.jsonl").decode().splitlines()]

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from harness.verdict import Verdict
-from report import assemble, coverage_view, gate, history, imported, markdown, page, terminal
+from report import assemble, coverage_view, gate, history, import_verdicts, imported, markdown, page, terminal
 from report.coverage_format import Coverage
 from report.declaration import TIERS
 from report.imported import Cell, Manifest, Record
@@ -205,6 +205,40 @@ def test_a_zip_that_is_cut_short_is_refused(tmp_path: Path) -> None:
     (tmp_path / "results.zip").write_bytes((tmp_path / "whole.zip").read_bytes()[:-30])
     code, _, err = _import(tmp_path, tmp_path / "results.zip")
     assert (code, "results.zip: damaged or cut short" in err) == (2, True)
+
+
+def _packed(path: Path) -> bytearray:
+    """Writes a zip as the bundle does; returns its bytes."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("records/decoder/bert/cuda.json", _record(BERT).to_line())
+        packed.writestr("records/decoder/llama/cuda.json", _record().to_line())
+    return bytearray(path.read_bytes())
+
+
+def test_a_flipped_byte_is_told_by_its_entry_and_nothing_is_imported(tmp_path: Path) -> None:
+    source = tmp_path / "results.zip"
+    data = _packed(source)
+    with zipfile.ZipFile(source) as packed:
+        info = packed.getinfo("records/decoder/llama/cuda.json")
+    data[info.header_offset + 30 + len(info.filename) + 5] ^= 0xFF
+    source.write_bytes(data)
+    code, out, err = _import(tmp_path, source)
+    assert (code, out) == (2, "")
+    assert f"import_verdicts: {source}: {info.filename}: damaged (" in err
+    assert err.endswith("nothing was imported\n")
+    assert not (tmp_path / "kept").exists()
+
+
+def test_no_flipped_byte_is_a_traceback_or_another_record(tmp_path: Path) -> None:
+    source = tmp_path / "results.zip"
+    whole = _packed(source)
+    for place in range(len(whole)):
+        for bits in (0x01, 0x08, 0xFF):
+            data = bytearray(whole)
+            data[place] ^= bits
+            source.write_bytes(data)
+            records, problems = import_verdicts.collect(source, MANIFEST)
+            assert problems or set(map(Record.to_line, records)) <= {_record(BERT).to_line(), _record().to_line()}
 
 
 def test_a_source_that_is_not_there_or_empty_is_refused(tmp_path: Path) -> None:
