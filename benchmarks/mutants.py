@@ -328,6 +328,9 @@ def study(spec: Any, count: int, seed: int) -> Iterator[Mutant]:
         print(f"{spec.name}: left out, the cell fails with its own code printed anew: {failed}", file=sys.stderr)
         return
     original = in_child(lambda: observe(spec, None))
+    if isinstance(original, str):  # a mutant that ends in the same words would count as equivalent
+        print(f"{spec.name}: left out, its own code fails on the further inputs: {original}", file=sys.stderr)
+        return
     for mutant, changed in mutate(source, set(lines), count, seed):
         mutant.model = spec.name
         mutant.fate, mutant.check = judge(spec, _Changed(module.name, str(module.origin), changed), original)
@@ -369,13 +372,17 @@ def main(argv: Sequence[str]) -> None:
     preload(mock=False)
     root = checkout(_ROOT.value)
     begin, mutants = time.monotonic(), []
-    for name in _MODELS.value or DEFAULT_MODELS:
+    names = _MODELS.value or DEFAULT_MODELS
+    for name in names:
         for mutant in study(spec_of(root, name), _COUNT.value, _SEED.value):
             mutants.append(mutant)
             if _JSON.value:  # after each, so that a run that is cut short has not been in vain
                 text = json.dumps([dataclasses.asdict(item) for item in mutants], indent=1)
                 Path(_JSON.value).write_text(text, encoding="utf-8")
     print("\n".join(table(mutants)))
+    left_out = sorted(set(names) - {mutant.model for mutant in mutants})
+    if left_out:
+        print(f"\n{len(left_out)} of {len(names)} models left out, see above: {', '.join(left_out)}")
     print(f"\n{time.monotonic() - begin:.0f} s")
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import inspect
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks import mutants
+from harness import reference
 
 SOURCE = """
 class Layer:
@@ -84,6 +88,37 @@ def test_a_child_that_dies_or_raises_is_a_fate() -> None:
     assert mutants.in_child(dies) == "the process ended with status 768"
     assert mutants.in_child(raises) == "ValueError: no such thing"
     assert mutants.in_child(lambda: ["a::b"]) == ["a::b"]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Spec:
+    name: str = "made_up"
+    folder: str = "made_up"
+    label: str = "//models/decoder/made_up:cpu"
+    environment: str = "transformers-test"
+    reference: Any = None
+
+
+def _studied(folder: Path, monkeypatch: pytest.MonkeyPatch, answers: Sequence[Any]) -> list[mutants.Mutant]:
+    """Returns the mutants of a model of which children answer so, one after the other."""
+    (folder / "modeling_made_up.py").write_text(SOURCE)
+    place = importlib.util.spec_from_file_location("modeling_made_up", folder / "modeling_made_up.py")
+    left = iter(answers)
+    monkeypatch.setattr(mutants.importlib.util, "find_spec", lambda name: place)
+    monkeypatch.setattr(mutants, "in_child", lambda work: next(left))
+    monkeypatch.setattr(reference, "load", lambda *given: None)
+    return list(mutants.study(_Spec(), 1, 0))
+
+
+def test_a_model_that_fails_on_the_further_inputs_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = [list(range(1, 20)), [], "{}"]
+    error = "ValueError: no such thing"
+    assert _studied(tmp_path, monkeypatch, [whole, [], error, [], error]) == []
+    assert f"made_up: left out, its own code fails on the further inputs: {error}" in capsys.readouterr().err
+    (mutant,) = _studied(tmp_path, monkeypatch, [whole, [], {"1 0 logits": 1}, [], error])
+    assert mutant.fate == "escaped"
 
 
 def test_the_table_counts_without_the_equivalent() -> None:
