@@ -21,6 +21,9 @@ _SAME = 3
 
 _MOST = 120
 
+_PLACE = re.compile(r"(?:stage [^:]*: |\w+: )*Exception from \S+:\s*")
+"""A line that says where in a runtime's sources an error was raised, and nothing of what it is."""
+
 
 def proposals(coverage: Coverage, today: datetime.date) -> str:
     """Returns the entries as Starlark, with where each belongs; empty where no cell failed.
@@ -53,7 +56,8 @@ def _message(cell: Cell, check: str) -> str:
     found = next((found.message for found in cell.checks if found.id == check), "")
     if not found:
         found = re.split("; (?:imported, ran on|not the failure that)", cell.reason)[0]
-    return found.partition("\n")[0].removeprefix("outside any check: ")
+    says_more = (line.strip() for line in found.splitlines() if line.strip() and not _PLACE.fullmatch(line.strip()))
+    return next(says_more, found.partition("\n")[0]).removeprefix("outside any check: ")
 
 
 def _pattern(message: str) -> str:

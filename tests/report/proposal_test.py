@@ -69,6 +69,14 @@ def test_a_death_outside_any_check_is_named_as_the_harness_names_it() -> None:
     assert 'check = "cell",\n        message = "killed by signal SIGSEGV",' in text
 
 
+def test_a_line_that_only_says_where_an_error_was_raised_is_not_proposed() -> None:
+    first = "stage compile: RuntimeError: Exception from src/inference/src/cpp/core.cpp:123:"
+    message = f"{first}\nException from src/core/src/pass.cpp:45:\nCheck 'rank > 2' failed"
+    text = _proposed(_failed("llama", "cuda", ("runtime::runs", message)))
+    assert "message = \"Check 'rank > *' failed\"," in text
+    assert f'message = "{first.replace("123", "*")}",' in _proposed(_failed("opt", "cuda", ("runtime::runs", first)))
+
+
 def test_three_models_that_fail_alike_get_one_entry_of_the_backend() -> None:
     names = ("llama", "gpt2", "opt")
     text = _proposed(*(_failed(name, "cuda", ("runtime::runs", MESSAGE)) for name in names))
