@@ -93,6 +93,17 @@ def test_expired_known_failure_shuts_the_gate(expires: str, shut: bool) -> None:
     assert not shut or "expired on 2026-11-23" in offences[0].what
 
 
+@pytest.mark.parametrize(("expires", "shut"), [("2026-11-23", True), ("2026-11-24", False)])
+def test_expired_known_failure_of_a_backend_shuts_the_gate(expires: str, shut: bool) -> None:
+    known = dataclasses.replace(known_failure("cpu", expires), check="runtime::runs")
+    cpu = dataclasses.replace(samples.CPU, known_failures=(known,))
+    coverage = assemble(contents([LLAMA], [verdict(LLAMA)], (cpu,)))
+    itself = history.History(history.records_of(coverage, "2026-11-23", "abc"))
+    said = "cpu: the known failure of runtime::runs expired on 2026-11-23: upstream masks nothing"
+    look = "./bazelw test --config=cpu //models/..., then mend it or renew the date in toolchains/backends.bzl"
+    assert gate.judge(coverage, OPEN, itself, {}, TODAY) == ([Offence(said, look)] if shut else [])
+
+
 def test_cell_without_verdict_where_others_ran_shuts_the_gate() -> None:
     models = [LLAMA, declaration("gpt2")]
     (offence,) = _judge(models, [verdict(LLAMA)])
