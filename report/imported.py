@@ -27,6 +27,9 @@ VERSION = 1
 FOLDER = "models/imported"
 """Where the workspace keeps them."""
 
+_EVERYWHERE = ("numpy", "pytest", "python", "safetensors")
+"""Packages of every cell, which the report does not show; what else there is beside torch is the runtime's."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Record:
@@ -63,9 +66,9 @@ class Record:
     @property
     def origin(self) -> str:
         """Where and when it ran, in words."""
-        versions = ", ".join(
-            f"{name} {self.packages[name]}" for name in ("torch", "transformers") if name in self.packages
-        )
+        first = [name for name in ("torch", "transformers") if name in self.packages]
+        others = sorted(self.packages.keys() - {*first, *_EVERYWHERE})
+        versions = ", ".join(f"{name} {self.packages[name]}" for name in [*first, *others])
         return f"imported, ran on {self.date}: {self.device}; {versions}"
 
 

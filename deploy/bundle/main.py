@@ -40,6 +40,12 @@ PACKAGES = ("torch", "transformers", "numpy", "pytest", "safetensors")
 """What the harness imports; Pillow and SciPy are wanted by some models alone."""
 
 GREEN = ("passed", "expected_failure")
+_SHARED = ("cpu", "cpu_cxx")
+"""The devices that several runs can be on at once; any other is one run's alone."""
+
+_RUNTIMES = {"cuda": "cuda", "rocm": "hip", "xpu": "xpu"}
+"""For each device the field of torch/version.py that holds the version of its runtime, None in a build without it."""
+
 _DEATHS = 3
 """So many ends of the worker in a row without a verdict between them are no fault of the cells."""
 
@@ -56,7 +62,7 @@ class Place:
       site: folder that holds torch and what comes with it.
       transformers: folder that holds the transformers package.
       packages: version of each package, and of Python.
-      device: identity of the device, as the host detection wrote it.
+      device: identity of the device, as the host detection wrote it, and the runtime that torch is built with for it.
     """
 
     site: Path
@@ -138,7 +144,7 @@ def look_around(folder: Path, device: str, imports: Sequence[str]) -> Place:
     Args:
       folder: where the bundle is unpacked.
       device: the backend's.
-      imports: modules that its runtime needs beside what the harness imports.
+      imports: modules and packages that its runtime needs beside what the harness imports.
 
     Raises:
       Refused: the system, a package or the device is not what cells need.
@@ -170,10 +176,44 @@ def look_around(folder: Path, device: str, imports: Sequence[str]) -> Place:
     )
     if done.returncode:
         raise Refused(f"the devices of this machine cannot be identified: {done.stderr.strip()}")
-    identity = json.loads((identities / f"{device}.json").read_text(encoding="utf-8"))
+    path = identities / f"{device}.json"
+    identity = json.loads(path.read_text(encoding="utf-8"))
     if not identity.get("present", True):
         raise Refused(f"no {device} device was found on this machine; its driver must be loaded and visible here")
+    if device in _RUNTIMES:
+        identity["runtime"] = runtime_of(folders["torch"], device)
+        path.write_text(json.dumps(identity, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return Place(folders["torch"], folders["transformers"], packages, identity)
+
+
+def runtime_of(site: Path, device: str) -> str:
+    """Returns the runtime that torch is built with for a device, such as `cuda 12.9`; `unknown` where it does not say.
+
+    Args:
+      site: folder that holds torch, which is not imported.
+
+    Raises:
+      Refused: torch is a build without any.
+    """
+    field = _RUNTIMES[device]
+    text = (site / "torch" / "version.py").read_text(encoding="utf-8")
+    found = re.search(rf"^{field}\b[^=\n]*= *(?:None|['\"](.+?)['\"])", text, re.MULTILINE)
+    if found is None:
+        return "unknown"
+    if found[1] is None:
+        raise Refused(
+            f"torch {_version('torch', site)} is a build without {field}: no cell can run on {device}; "
+            f"install the torch of your {device} runtime"
+        )
+    return f"{field} {found[1]}"
+
+
+def jobs_on(device: str, asked: int) -> int:
+    """Returns how many cells run at a time: one where they would wait for the device while their own clocks run."""
+    if asked > 1 and device not in _SHARED:
+        print(f"--jobs={asked}: {device} is one run's alone, so one cell runs at a time", flush=True)
+        return 1
+    return max(1, asked)
 
 
 def _version(package: str, folder: Path) -> str:
@@ -182,7 +222,11 @@ def _version(package: str, folder: Path) -> str:
         text = (folder / package / "__init__.py").read_text(encoding="utf-8")
         found = re.search(r"""^__version__ = ["'](.+?)["']""", text, re.MULTILINE)
         return found[1] if found else "unknown"
-    return importlib.metadata.version(package)
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # it comes under another name: onnxruntime as onnxruntime-gpu
+        others = sorted(set(importlib.metadata.packages_distributions().get(package, [])))
+        return ", ".join(f"{other} {importlib.metadata.version(other)}" for other in others) or "unknown"
 
 
 def in_environment(manifest: Mapping[str, Any], cells: Sequence[str], version: str) -> list[str]:
@@ -359,7 +403,7 @@ def run(options: argparse.Namespace, bundle: Path, work: Path) -> int:
         print("\n".join(cells))
         return 0
     row = manifest["backends"][options.backend]
-    place = look_around(work, row["device"], row["imports"])
+    place = look_around(work, row["device"], [*row["imports"], *row["packages"]])
     print(f"device: {', '.join(f'{name} {value}' for name, value in sorted(place.device.items()))}")
     print(f"packages: {', '.join(f'{name} {value}' for name, value in sorted(place.packages.items()))}", flush=True)
     cells = in_environment(manifest, cells, place.packages["transformers"])
@@ -373,7 +417,8 @@ def run(options: argparse.Namespace, bundle: Path, work: Path) -> int:
         if label not in done:
             requests[label] = _request(label, specs[label], manifest, results, work, row["device"])
     faults: dict[str, str] = {}
-    verdicts = run_all(requests, lambda: Worker(work, place, row["imports"]), max(1, options.jobs))
+    jobs = jobs_on(row["device"], options.jobs)
+    verdicts = run_all(requests, lambda: Worker(work, place, row["imports"]), jobs)
     for count, (label, fault, seconds) in enumerate(verdicts, len(done) + 1):
         if fault:
             faults[label] = fault

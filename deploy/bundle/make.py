@@ -7,6 +7,7 @@ runtime's adapter), and its recorded outputs. Equal input gives equal bytes.
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
 import json
 import re
@@ -34,6 +35,18 @@ def transformers_of(requirements: str) -> str:
     """Returns the version of transformers that the text of a requirements.in asks for; empty where it does for none."""
     found = re.search(r"^transformers==(\S+)", requirements, re.MULTILINE)
     return found[1] if found else ""
+
+
+def packages_of(sources: Iterable[bytes]) -> list[str]:
+    """Returns the packages that Python sources import, but for the harness and Python's own."""
+    modules = set()
+    for source in sources:
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Import):
+                modules.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                modules.add(node.module)
+    return sorted({module.partition(".")[0] for module in modules} - {"harness", *sys.stdlib_module_names})
 
 
 def cells_of(
@@ -115,8 +128,11 @@ def main(arguments: Sequence[str]) -> int:
     specs = dict(json.loads(line) for line in files["specs.jsonl"].decode().splitlines())
     core = [path.as_posix() for path in options.core]
     versions = {path.parent.name: transformers_of(path.read_text(encoding="utf-8")) for path in options.environment}
+    backends = json.loads(options.backends.read_text(encoding="utf-8"))
+    for row in backends.values():
+        row["packages"] = packages_of(files[name] for name in adapters[row["runtime"]])
     manifest: dict[str, Any] = {
-        "backends": json.loads(options.backends.read_text(encoding="utf-8")),
+        "backends": backends,
         "cells": cells_of(specs, files, core, adapters, options.reference_backend),
         "files": {name: digest(data) for name, data in files.items()},
         "transformers": {name: version for name, version in versions.items() if version},

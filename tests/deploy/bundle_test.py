@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import signal
@@ -237,6 +238,80 @@ def test_a_cells_harness_is_what_it_uses_and_no_more() -> None:
     assert of("harness/checks/audio.py") == before
     for used in ("harness/core.py", "harness/runtimes/eager.py", "harness/checks/runtime.py"):
         assert of(used) != before
+
+
+def test_a_backends_row_names_the_packages_that_its_adapter_imports() -> None:
+    source = b"import re\nimport onnx.helper\nfrom onnxruntime import X\nfrom harness.spec import Y\nfrom . import z\n"
+    assert make.packages_of([source]) == ["onnx", "onnxruntime"]
+    adapters = {path.stem: path.read_bytes() for path in (ROOT / "harness/runtimes").glob("*.py")}
+    assert {"onnx", "onnxruntime"} <= set(make.packages_of([adapters["onnxruntime"]]))
+    assert "openvino" in make.packages_of([adapters["openvino"]])
+    assert make.packages_of([adapters["eager"], adapters["accelerator"]]) == ["torch", "transformers"]
+
+
+def test_a_package_of_the_adapter_alone_that_is_missing_is_refused(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpack = main.unpack
+
+    def with_another(path: Path, folder: Path) -> Any:
+        manifest, specs = unpack(path, folder)
+        manifest["backends"]["cpu"]["packages"].append("no_such_runtime")
+        return manifest, specs
+
+    monkeypatch.setattr(main, "unpack", with_another)
+    options = main.parse(["--backend=cpu", f"--out={tmp_path / 'out'}"])
+    with pytest.raises(main.Refused, match="has no no_such_runtime: pip install no_such_runtime"):
+        main.run(options, bundle, tmp_path / "work")
+
+
+VERSIONS = "__version__ = '2.13.0'\ncuda: Optional[str] = '12.9'\nhip: Optional[str] = None\n"
+
+
+def test_the_runtime_is_the_one_that_torch_is_built_with(tmp_path: Path) -> None:
+    (tmp_path / "torch").mkdir()
+    path = tmp_path / "torch" / "version.py"
+    path.write_text(VERSIONS)
+    assert main.runtime_of(tmp_path, "cuda") == "cuda 12.9"
+    assert main.runtime_of(tmp_path, "xpu") == "unknown"
+    with pytest.raises(main.Refused, match="build without hip: no cell can run on rocm; install"):
+        main.runtime_of(tmp_path, "rocm")
+    path.write_text('hip = "7.0"\n')
+    assert main.runtime_of(tmp_path, "rocm") == "hip 7.0"
+
+
+def test_the_runtime_is_part_of_the_devices_identity(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = tmp_path / "devices.json"
+    described.write_text('{"cuda": {"model": "made up"}}')
+    monkeypatch.setenv("MODELGRID_FAKE_DEVICES", str(described))
+    monkeypatch.setattr(main, "runtime_of", lambda site, device: "cuda 12.9")
+    work = tmp_path / "work"
+    main.unpack(bundle, work)
+    place = main.look_around(work, "cuda", [])
+    assert place.device == {"device": "cuda", "model": "made up", "runtime": "cuda 12.9"}
+    assert json.loads((work / "devices/cuda.json").read_text()) == place.device
+
+
+def test_a_package_under_another_name_is_recorded_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: {"no_such_module": ["pytest"]})
+    assert main._version("no_such_module", tmp_path) == f"pytest {pytest.__version__}"
+    assert main._version("nothing_at_all", tmp_path) == "unknown"
+
+
+@pytest.mark.parametrize(("backend", "asked", "jobs"), [("cuda", 4, 1), ("cuda", 1, 1), ("cpu", 4, 4), ("cpu", 0, 1)])
+def test_a_device_of_one_run_alone_has_one_cell_at_a_time(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    backend: str, asked: int, jobs: int,
+) -> None:  # fmt: skip
+    place = main.Place(tmp_path, tmp_path, {"transformers": _version()}, {"device": backend})
+    found = []
+    monkeypatch.setattr(main, "look_around", lambda *given: place)
+    monkeypatch.setattr(main, "run_all", lambda cells, start, number: found.append(number) or iter(()))
+    main.run(main.parse([f"--backend={backend}", f"--jobs={asked}", f"--out={tmp_path / 'out'}"]), bundle, tmp_path)
+    assert found == [jobs]
+    assert (f"--jobs={asked}: {backend} is one run's alone" in capsys.readouterr().out) is (jobs < asked)
 
 
 class _Worker:
