@@ -26,12 +26,11 @@ from authoring.search import Attempt, search
 from harness.spec import CATEGORIES, Backend, Limits, Spec, Tolerance
 
 _INVENTORY = flags.DEFINE_string("inventory", None, "The environment's inventory.", required=True)
+_ENVIRONMENT = flags.DEFINE_string("environment", None, "The environment that it is of.", required=True)
 _WORKSPACE = flags.DEFINE_string("workspace", None, "The checkout to write to; by default the one of `bazel run`.")
 _CATEGORY = flags.DEFINE_enum("category", None, CATEGORIES, "The category, where the proposal's is not right.")
 _TIER = flags.DEFINE_enum("tier", "low", ("critical", "high", "medium", "low"), "How much a failure matters.")
 _PRINT = flags.DEFINE_bool("print", False, "Print the declaration and write nothing.")
-
-ENVIRONMENT = "transformers-5.23"
 
 
 class CannotAdd(ValueError):  # noqa: N818 - says what happened
@@ -65,8 +64,11 @@ def _starlark(value: Any, depth: int) -> str:
     return repr(value) if isinstance(value, (bool, int, float)) or value is None else json.dumps(value)
 
 
-def classes_of(folder: str, inventory: Mapping[str, Any]) -> dict[str, Any]:
+def classes_of(folder: str, inventory: Mapping[str, Any], environment: str) -> dict[str, Any]:
     """Returns the folder's public model classes by name.
+
+    Args:
+      environment: name of the environment whose inventory it is.
 
     Raises:
       CannotAdd: the environment has no such folder, it holds no model, or it needs a package that is not there.
@@ -74,7 +76,7 @@ def classes_of(folder: str, inventory: Mapping[str, Any]) -> dict[str, Any]:
     if folder not in inventory:
         close = difflib.get_close_matches(folder, inventory, n=1)
         raise CannotAdd(
-            f"{ENVIRONMENT} has no model folder {folder!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+            f"{environment} has no model folder {folder!r}" + (f"; did you mean {close[0]!r}?" if close else "")
         )
     names = inventory[folder]["classes"]
     if not names:
@@ -100,7 +102,7 @@ def _forward(spec: Spec) -> None:
         assert bool(torch.isfinite(tensor).all()), f"{name} is not finite"
 
 
-def _spec(proposal: Proposal, inventory: Mapping[str, Any]) -> Spec:
+def _spec(proposal: Proposal, inventory: Mapping[str, Any], environment: str) -> Spec:
     """Returns the spec of the proposal's cell on `cpu`."""
     return Spec(
         label=f"//models/{proposal.category}/{proposal.name}:cpu",
@@ -108,7 +110,7 @@ def _spec(proposal: Proposal, inventory: Mapping[str, Any]) -> Spec:
         category=proposal.category,
         tier="low",
         task=proposal.task,
-        environment=ENVIRONMENT,
+        environment=environment,
         model_type=proposal.model_type,
         folder=proposal.name,
         main_class=proposal.main_class,
@@ -127,15 +129,17 @@ def _spec(proposal: Proposal, inventory: Mapping[str, Any]) -> Spec:
     )
 
 
-def add(folder: str, inventory: Mapping[str, Any], category: str | None, tier: str) -> tuple[Proposal, str]:
-    """Returns the proposal for a folder and its BUILD file.
+def add(
+    folder: str, inventory: Mapping[str, Any], category: str | None, tier: str, environment: str
+) -> tuple[Proposal, str]:
+    """Returns the proposal for a folder of an environment and its BUILD file.
 
     Raises:
       CannotAdd: see `classes_of`; or `auto` knows none of the classes; or no attempt ran.
     """
     from harness.build import config_class, default_config
 
-    proposal = propose(folder, classes_of(folder, inventory))
+    proposal = propose(folder, classes_of(folder, inventory, environment))
     if proposal is None:
         raise CannotAdd(
             f"{folder}: `auto` knows none of {', '.join(inventory[folder]['classes'])}, so nothing says what they are "
@@ -143,7 +147,7 @@ def add(folder: str, inventory: Mapping[str, Any], category: str | None, tier: s
         )
     if category:
         proposal = dataclasses.replace(proposal, category=category)
-    spec = _spec(proposal, inventory)
+    spec = _spec(proposal, inventory, environment)
     tried = list(search(spec, default_config(config_class(spec), {}), _forward))
     if tried[-1].error:
         lines = [f"  {dict(attempt.config)} {dict(attempt.inputs)}: {attempt.error[:300]}" for attempt in tried]
@@ -164,7 +168,7 @@ def main(argv: Sequence[str]) -> int:
         try:
             if taken:
                 raise CannotAdd(f"{taken[0]} declares it already")
-            proposal, text = add(folder, inventory, _CATEGORY.value, _TIER.value)
+            proposal, text = add(folder, inventory, _CATEGORY.value, _TIER.value, _ENVIRONMENT.value)
         except CannotAdd as error:
             print(f"add: {error}", file=sys.stderr)
             failed += 1

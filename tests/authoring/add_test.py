@@ -14,6 +14,7 @@ from harness import shrink
 from harness.build import config_class, default_config
 from harness.spec import Spec
 
+ENVIRONMENT = "transformers-5.23"
 FOLDERS = {
     "llama": ("decoder", "LlamaForCausalLM", "text-generation"),
     "bert": ("encoder", "BertForMaskedLM", "fill-mask"),
@@ -30,7 +31,7 @@ INVENTORY: Mapping[str, Any] = {
 
 def proposal_of(folder: str) -> propose.Proposal:
     """Returns the proposal for a folder."""
-    found = propose.propose(folder, add.classes_of(folder, INVENTORY))
+    found = propose.propose(folder, add.classes_of(folder, INVENTORY, ENVIRONMENT))
     assert found is not None
     return found
 
@@ -43,14 +44,14 @@ def test_the_environment_says_what_a_folder_is(folder: str) -> None:
 
 def test_what_cannot_be_added_is_said() -> None:
     with pytest.raises(add.CannotAdd, match="no model folder 'lama'; did you mean 'llama'"):
-        add.classes_of("lama", INVENTORY)
+        add.classes_of("lama", INVENTORY, ENVIRONMENT)
     with pytest.raises(add.CannotAdd, match="only a tokenizer or processor"):
-        add.classes_of("byt5", INVENTORY)
+        add.classes_of("byt5", INVENTORY, ENVIRONMENT)
 
 
 def sample() -> tuple[Spec, Any]:
     """Returns llama's proposed spec and its default config."""
-    spec = add._spec(proposal_of("llama"), INVENTORY)
+    spec = add._spec(proposal_of("llama"), INVENTORY, ENVIRONMENT)
     return spec, default_config(config_class(spec), {})
 
 
@@ -99,7 +100,7 @@ def test_the_build_file_declares_what_was_found() -> None:
 
 
 def test_a_folder_is_added_whole() -> None:
-    proposal, text = add.add("llama", INVENTORY, None, "high")
+    proposal, text = add.add("llama", INVENTORY, None, "high", ENVIRONMENT)
     assert proposal.name == "llama"
     assert 'main_class = "LlamaForCausalLM"' in text
     assert "config" not in text

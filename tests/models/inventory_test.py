@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from runfiles import Runfiles
 from report import declaration, grid
 from report.declaration import Declaration
 
-ENVIRONMENT = "transformers-5.23"
+ENVIRONMENT = os.environ["MODELGRID_ENVIRONMENT"]
 
 
 def _located(path: str) -> Path:
