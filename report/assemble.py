@@ -368,4 +368,5 @@ def _inventory(
         ),
         detail=tuple(detail),
         environment=contents.environment,
+        without_model=tuple(sorted(folder for folder, classes in folders.items() if not classes)),
     )

@@ -198,6 +198,8 @@ class Inventory:
       vanished: labels of declarations whose folder is not in the inventory.
       detail: every folder.
       environment: the one whose inventory it is; empty for that of every declaration.
+      without_model: names of the folders that hold no model class (most have a tokenizer alone), which are none of
+        `folders`: there is nothing to declare.
     """
 
     folders: int
@@ -206,6 +208,7 @@ class Inventory:
     vanished: tuple[str, ...]
     detail: tuple[Folder, ...]
     environment: str = ""
+    without_model: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from harness.verdict import LEVELS
-from report.coverage_format import ATTENTION, NEVER_RAN, Cell, Coverage, Summary
+from report.coverage_format import ATTENTION, NEVER_RAN, Cell, Coverage, Inventory, Summary
 from report.grid import Backend
 from report.terminal import STYLES, plain, table
 
@@ -90,6 +90,12 @@ def headline(coverage: Coverage) -> list[str]:
     return lines
 
 
+def without_model(inventory: Inventory) -> str:
+    """Returns how many folders hold no model class, and which."""
+    names = inventory.without_model
+    return f"model folders without a model class, so nothing to declare: {len(names)} ({', '.join(names)})"
+
+
 def ran(summary: Summary) -> bool:
     """Returns whether any cell of the summary has a verdict."""
     return any(count for status, count in summary.statuses.items() if status not in NEVER_RAN)
@@ -134,6 +140,8 @@ def _notes(coverage: Coverage) -> Iterator[Text]:
         yield plain(f"of these by the history, not by this build: {name} {said}", STYLES["nightly"])
     for device in sorted({_device(cell) for cell in coverage.cells if cell.imported}):
         yield plain(f"imported from: {device}", STYLES["imported"])
+    if coverage.inventory and coverage.inventory.without_model:
+        yield plain(without_model(coverage.inventory), "dim")
     if coverage.inventory and coverage.inventory.vanished:
         yield plain(f"declared, but not in the environment: {', '.join(coverage.inventory.vanished)}", "bold red")
 

@@ -56,6 +56,7 @@ def render(coverage: Coverage, date: str, revision: str = "", root: str = "") ->
         ],
         undeclared=missing.folders(coverage),
         unexercised=missing.classes(coverage),
+        without_model=coverage_view.without_model,
     )
     return text.rstrip() + "\n"
 

@@ -105,6 +105,14 @@ def test_model_that_no_cell_can_run_is_shown_and_never_counted() -> None:
     assert (coverage.inventory.vanished, coverage.inventory.missing) == ((), ())
 
 
+def test_folder_without_a_model_is_listed_and_is_none_that_could_be_declared() -> None:
+    inventory = {"llama": ("LlamaModel",), "nllb": (), "byt5": ()}
+    coverage = assemble(dataclasses.replace(contents([declaration()], [verdict(declaration())]), inventory=inventory))
+    assert coverage.inventory is not None
+    assert coverage.inventory.without_model == ("byt5", "nllb")
+    assert (coverage.inventory.folders, coverage.inventory.missing) == (1, ())
+
+
 def test_verdict_of_a_model_that_no_cell_can_run_is_refused() -> None:
     gone = declaration("imagebind", backends=(), unavailable="no package implements it")
     with pytest.raises(InputError, match="a verdict of a cell that nothing declares"):

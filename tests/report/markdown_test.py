@@ -21,7 +21,12 @@ def _rendered() -> str:
         verdict(models[1], status="failed", level="built", reason=HOSTILE, failed_check="decoder::x"),
     ]
     models[0] = dataclasses.replace(models[0], unexercised_classes={"LlamaModel": "a part of the other"})
-    inventory = {"llama": ("LlamaForCausalLM", "LlamaModel"), "mamba": ("MambaModel",), "rwkv": ("RwkvModel",)}
+    inventory = {
+        "llama": ("LlamaForCausalLM", "LlamaModel"),
+        "mamba": ("MambaModel",),
+        "rwkv": ("RwkvModel",),
+        "byt5": (),
+    }
     grid = dataclasses.replace(contents(models, found), inventory=inventory, undeclared={"mamba": "not finished"})
     return markdown.render(assemble(grid), "2026-11-24", "abc+", "../")
 
@@ -35,6 +40,8 @@ def test_report_says_what_is_wrong_missing_and_expired() -> None:
         "- [gone](../models/decoder/gone/BUILD), no package natten: it has no wheel",
         "- mamba (1 classes): not finished",
         "- rwkv (1 classes): no reason recorded",
+        "2 of 3 model folders have no declaration.",
+        "There are model folders without a model class, so nothing to declare: 1 (byt5).",
         "- `LlamaModel` (llama): a part of the other",
         "| [gpt2](../models/decoder/gpt2/BUILD) | decoder | high | ✕ built |",
     ):
