@@ -39,7 +39,7 @@ def transformers_of(requirements: str) -> str:
 
 def packages_of(sources: Iterable[bytes]) -> list[str]:
     """Returns the packages that Python sources import, but for the harness and Python's own."""
-    modules = set()
+    modules: set[str] = set()
     for source in sources:
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Import):

@@ -105,7 +105,7 @@ def _studied(folder: Path, monkeypatch: pytest.MonkeyPatch, answers: Sequence[An
     (folder / "modeling_made_up.py").write_text(SOURCE)
     place = importlib.util.spec_from_file_location("modeling_made_up", folder / "modeling_made_up.py")
     left = iter(answers)
-    monkeypatch.setattr(mutants.importlib.util, "find_spec", lambda name: place)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: place)
     monkeypatch.setattr(mutants, "in_child", lambda work: next(left))
     monkeypatch.setattr(reference, "load", lambda *given: None)
     return list(mutants.study(_Spec(), 1, 0))

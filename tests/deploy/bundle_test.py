@@ -306,9 +306,14 @@ def test_a_device_of_one_run_alone_has_one_cell_at_a_time(
     backend: str, asked: int, jobs: int,
 ) -> None:  # fmt: skip
     place = main.Place(tmp_path, tmp_path, {"transformers": _version()}, {"device": backend})
-    found = []
+    found: list[int] = []
+
+    def run_none(cells: object, start: object, at_a_time: int) -> list[Any]:
+        found.append(at_a_time)
+        return []
+
     monkeypatch.setattr(main, "look_around", lambda *given: place)
-    monkeypatch.setattr(main, "run_all", lambda cells, start, number: found.append(number) or iter(()))
+    monkeypatch.setattr(main, "run_all", run_none)
     main.run(main.parse([f"--backend={backend}", f"--jobs={asked}", f"--out={tmp_path / 'out'}"]), bundle, tmp_path)
     assert found == [jobs]
     assert (f"--jobs={asked}: {backend} is one run's alone" in capsys.readouterr().out) is (jobs < asked)
