@@ -9,6 +9,8 @@ same model otherwise (another dtype, a compiler, an exported program), and exami
 in float32: `harness/checks/runtime.py`.
 """
 
+load("//toolchains/environments:environments.bzl", "ENVIRONMENTS")
+
 def _tolerance(*, rtol, atol, per_layer):
     """Returns the policy of one dtype.
 
@@ -41,7 +43,7 @@ _IMPORTS = {
     "openvino": ["openvino", "transformers.exporters.exporter_openvino"],
 }
 
-def _backend(*, name, device, runtime, dtype, checks = "category", tiers = None, environments = None, packages = "", cpu_factor = 1, known_failures = [], counts = True, absent = ""):
+def backend_row(*, name, device, runtime, dtype, checks = "category", tiers = None, environments = None, packages = "", cpu_factor = 1, known_failures = [], counts = True, absent = ""):
     """Returns one row of the table.
 
     Args:
@@ -61,6 +63,9 @@ def _backend(*, name, device, runtime, dtype, checks = "category", tiers = None,
     """
     if dtype not in TOLERANCES:
         fail("toolchains/backends.bzl: backend '{}' has no tolerance for {}; add it to TOLERANCES".format(name, dtype))
+    for environment in (environments or []) + ([packages] if packages else []):
+        if environment not in ENVIRONMENTS:
+            fail("toolchains/backends.bzl: backend '{}' names environment '{}'; it must be one of: {}".format(name, environment, ", ".join(ENVIRONMENTS)))
     return struct(
         absent = absent,
         checks = checks,
@@ -78,6 +83,15 @@ def _backend(*, name, device, runtime, dtype, checks = "category", tiers = None,
         tolerance = TOLERANCES[dtype],
     )
 
+def is_date(text):
+    """Returns whether a text is a date as `YYYY-MM-DD`.
+
+    Args:
+      text: any text.
+    """
+    parts = text.split("-")
+    return [len(part) for part in parts] == [4, 2, 2] and "".join(parts).isdigit()
+
 def cannot(*, operator, message, reason, issue, expires, check = "runtime::runs"):
     """Returns a known failure of a backend: every model that fails so is an expected failure.
 
@@ -89,6 +103,11 @@ def cannot(*, operator, message, reason, issue, expires, check = "runtime::runs"
       expires: date as `YYYY-MM-DD` after which the entry must be looked at again.
       check: the first check that fails.
     """
+    for field, value in {"issue": issue, "message": message, "operator": operator, "reason": reason}.items():
+        if not value.strip(" *"):
+            fail("toolchains/backends.bzl: cannot(operator = '{}', message = '{}') has no {}; write it".format(operator, message, field))
+    if not is_date(expires):
+        fail("toolchains/backends.bzl: cannot(operator = '{}') expires '{}'; write the date as YYYY-MM-DD".format(operator, expires))
     return {
         "check": check,
         "expires": expires,
@@ -204,6 +223,14 @@ _ONNX_LIMITS = _EXPORT_LIMITS + [
         operator = "aten.squeeze.dim",
         reason = "PyTorch leaves a dimension that is not one as it is; the translation is ONNX's Squeeze whatever its size, which refuses it",
     ),
+    cannot(
+        check = "runtime::second_shape_agrees",
+        expires = "2027-05-15",
+        issue = "transformers 5.23.0, exporters/utils.py, _prepare_image_sizes_as_ints",
+        message = "stage run at GatherND *invalid index found, index = ",
+        operator = "_prepare_image_sizes_as_ints",
+        reason = "the exporter makes a list of numbers of the sizes of pictures, so that the graph gathers the tokens of as many pictures as it was traced with",
+    ),
 ] + [
     cannot(
         check = "runtime::second_shape_agrees",
@@ -218,27 +245,28 @@ _ONNX_LIMITS = _EXPORT_LIMITS + [
         "stage run*RuntimeError: Error in execution: *Attempting to broadcast an axis by a dimension other than 1",
         "stage run*RuntimeError: Error in execution: *Cannot split using values in 'split' attribute",
         "stage run*RuntimeError: Error in execution: Got invalid dimensions for input",
+        "stage run*RuntimeError: Error in execution: *Shape mismatch attempting to re-use buffer",
         "stage compare: * has shape [2, *] instead of [3, *] with another shape",
     ]
 ]
 
 BACKENDS = [
-    _backend(name = "cpu", device = "cpu", runtime = "eager", dtype = "float32"),
-    _backend(name = "cpu_bfloat16", device = "cpu", runtime = "eager", dtype = "bfloat16", checks = "runtime", tiers = _CHEAP, known_failures = _ROUNDING + [_NO_FFT]),
+    backend_row(name = "cpu", device = "cpu", runtime = "eager", dtype = "float32"),
+    backend_row(name = "cpu_bfloat16", device = "cpu", runtime = "eager", dtype = "bfloat16", checks = "runtime", tiers = _CHEAP, known_failures = _ROUNDING + [_NO_FFT]),
     # What is compiled is kept for one run and not for the next: a cache between runs would let one verdict depend on another.
-    _backend(name = "cpu_inductor", device = "cpu_cxx", runtime = "inductor", dtype = "float32", checks = "runtime", tiers = _COSTLY, packages = "inductor", cpu_factor = _EXPORTING),
-    _backend(name = "cpu_export", device = "cpu", runtime = "export", dtype = "float32", checks = "runtime", tiers = _COSTLY, environments = _EXPORTERS, cpu_factor = _EXPORTING, known_failures = _EXPORT_LIMITS),
-    _backend(name = "cpu_onnxruntime", device = "cpu", runtime = "onnxruntime", dtype = "float32", checks = "runtime", tiers = _COSTLY, environments = _EXPORTERS, packages = "onnxruntime", cpu_factor = _EXPORTING, known_failures = _ONNX_LIMITS),
+    backend_row(name = "cpu_inductor", device = "cpu_cxx", runtime = "inductor", dtype = "float32", checks = "runtime", tiers = _COSTLY, packages = "inductor", cpu_factor = _EXPORTING),
+    backend_row(name = "cpu_export", device = "cpu", runtime = "export", dtype = "float32", checks = "runtime", tiers = _COSTLY, environments = _EXPORTERS, cpu_factor = _EXPORTING, known_failures = _EXPORT_LIMITS),
+    backend_row(name = "cpu_onnxruntime", device = "cpu", runtime = "onnxruntime", dtype = "float32", checks = "runtime", tiers = _COSTLY, environments = _EXPORTERS, packages = "onnxruntime", cpu_factor = _EXPORTING, known_failures = _ONNX_LIMITS),
     # No row in bfloat16 beside it: the plugin computes in it where the CPU has the instructions (AVX512_BF16, AMX) and in float32
     # elsewhere, so that a verdict would be about the machine. What the dtype does to the models is `cpu_bfloat16`'s to say.
-    _backend(name = "cpu_openvino", device = "cpu", runtime = "openvino", dtype = "float32", checks = "runtime", tiers = _COSTLY, environments = _EXPORTERS, packages = "openvino", cpu_factor = _EXPORTING, known_failures = _EXPORT_LIMITS),
-    _backend(name = "cuda", device = "cuda", runtime = "accelerator", dtype = "float32", checks = "runtime", absent = _CPU_WHEELS),
-    _backend(name = "cuda_bfloat16", device = "cuda", runtime = "accelerator", dtype = "bfloat16", checks = "runtime", known_failures = _ROUNDING, absent = _CPU_WHEELS),
-    _backend(name = "rocm", device = "rocm", runtime = "accelerator", dtype = "float32", checks = "runtime", absent = _CPU_WHEELS),
-    _backend(name = "mps", device = "mps", runtime = "accelerator", dtype = "float32", checks = "runtime", absent = _NO_PROC),
-    _backend(name = "xpu", device = "xpu", runtime = "accelerator", dtype = "float32", checks = "runtime", absent = _CPU_WHEELS),
+    backend_row(name = "cpu_openvino", device = "cpu", runtime = "openvino", dtype = "float32", checks = "runtime", tiers = _COSTLY, environments = _EXPORTERS, packages = "openvino", cpu_factor = _EXPORTING, known_failures = _EXPORT_LIMITS),
+    backend_row(name = "cuda", device = "cuda", runtime = "accelerator", dtype = "float32", checks = "runtime", absent = _CPU_WHEELS),
+    backend_row(name = "cuda_bfloat16", device = "cuda", runtime = "accelerator", dtype = "bfloat16", checks = "runtime", known_failures = _ROUNDING, absent = _CPU_WHEELS),
+    backend_row(name = "rocm", device = "rocm", runtime = "accelerator", dtype = "float32", checks = "runtime", absent = _CPU_WHEELS),
+    backend_row(name = "mps", device = "mps", runtime = "accelerator", dtype = "float32", checks = "runtime", absent = _NO_PROC),
+    backend_row(name = "xpu", device = "xpu", runtime = "accelerator", dtype = "float32", checks = "runtime", absent = _CPU_WHEELS),
     # No model runs: the harness checks the declaration and itself, without torch and transformers.
-    _backend(name = "mock", device = "cpu", runtime = "mock", dtype = "float32", counts = False),
+    backend_row(name = "mock", device = "cpu", runtime = "mock", dtype = "float32", counts = False),
 ]
 
 def backends_in(environment):

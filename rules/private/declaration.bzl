@@ -1,6 +1,6 @@
 """The declaration of a model: always compatible, no work, what cells and reports depend on."""
 
-load("//toolchains:backends.bzl", "BACKENDS", "backends_in")
+load("//toolchains:backends.bzl", "BACKENDS", "backends_in", "is_date")
 load(":model_info.bzl", "ModelInfo")
 load(":slice.bzl", "SlicesInfo", "unknown_model_type")
 load(":vocabulary.bzl", "CATEGORIES", "TASKS", "TIERS", "outside_vocabulary")
@@ -24,8 +24,7 @@ def _known_failures(label, encoded):
         if not entry.get("reason", "").strip():
             fail("{}: known_failures['{}'] has no reason; write the real cause in known_failure(reason = ...)".format(label, match))
         expires = entry.get("expires", "")
-        parts = expires.split("-")
-        if [len(part) for part in parts] != [4, 2, 2] or not "".join(parts).isdigit():
+        if not is_date(expires):
             fail("{}: known_failures['{}'] expires '{}'; write the date as YYYY-MM-DD".format(label, match, expires))
         if "::" not in match and match not in [row.name for row in BACKENDS]:
             fail("{}: known_failures key '{}' is neither a backend ({}) nor a check such as 'decoder::causality'".format(

@@ -5,7 +5,7 @@ load("//rules:defs.bzl", "ModelInfo", "VerdictInfo")
 load("//rules/private:declaration.bzl", "hf_model_declaration")
 load("//rules/private:drift.bzl", "hf_drift")
 load("//rules/private:index.bzl", "hf_declarations")
-load("//toolchains:backends.bzl", "BACKENDS")
+load("//toolchains:backends.bzl", "BACKENDS", "backend_row", "cannot")
 
 SAMPLE = "//tests/rules/decoder/sample"
 
@@ -265,8 +265,39 @@ _REFUSALS = {
     "tier_unknown": (dict(tier = "hihg"), ["tier 'hihg' is not known", "critical, high, medium, low"]),
 }
 
+# The same for the table of backends.
+_CANNOT = dict(expires = "2027-01-01", issue = "upstream/file.py", message = "no such operator", operator = "aten::erfinv", reason = "none")
+
+_ROW = dict(name = "tpu", device = "tpu", dtype = "float32", runtime = "eager")
+
+_TABLE_REFUSALS = {
+    "row_of_an_unknown_dtype": (backend_row, dict(_ROW, dtype = "float8"), "backend 'tpu' has no tolerance for float8; add it to TOLERANCES"),
+    "row_of_an_unknown_environment": (
+        backend_row,
+        dict(_ROW, environments = ["transformers-5.32"]),
+        "backend 'tpu' names environment 'transformers-5.32'; it must be one of: ",
+    ),
+    "row_of_unknown_packages": (backend_row, dict(_ROW, packages = "iree"), "backend 'tpu' names environment 'iree'; it must be one of: "),
+    "what_a_backend_cannot_for_any_message": (cannot, dict(_CANNOT, message = "*"), "has no message; write it"),
+    "what_a_backend_cannot_for_ever": (cannot, dict(_CANNOT, expires = "soon"), "cannot(operator = 'aten::erfinv') expires 'soon'; write the date as"),
+    "what_a_backend_cannot_without_issue": (cannot, dict(_CANNOT, issue = ""), "has no issue; write it"),
+    "what_a_backend_cannot_without_operator": (cannot, dict(_CANNOT, operator = ""), "has no operator; write it"),
+    "what_a_backend_cannot_without_reason": (cannot, dict(_CANNOT, reason = " "), "has no reason; write it"),
+}
+
+def _table_impl(ctx):
+    function, wrong, _ = _TABLE_REFUSALS[ctx.attr.case]
+    function(**wrong)
+    return []
+
+_table = rule(
+    implementation = _table_impl,
+    doc = "Writes into the table of backends what it refuses.",
+    attrs = {"case": attr.string(doc = "A key of `_TABLE_REFUSALS`.", mandatory = True)},
+)
+
 def refusal_suite(name, package_category):
-    """Makes one refused declaration and its test for each way to be wrong.
+    """Makes one refused declaration, or table, and its test for each way to be wrong.
 
     Args:
       name: name of the suite.
@@ -296,6 +327,10 @@ def refusal_suite(name, package_category):
             says = ["//{}:{}.declaration".format(native.package_name(), case)] + says,
             target_under_test = ":" + case + ".declaration",
         )
+    for case, (_, _, says) in _TABLE_REFUSALS.items():
+        _table(name = case, case = case, tags = ["manual"])
+        tests.append(case + "_test")
+        refusal_test(name = case + "_test", says = [says], target_under_test = ":" + case)
     native.test_suite(name = name, tests = tests)
 
 def hf_model_test_suite(name):
