@@ -225,6 +225,13 @@ _ONNX_LIMITS = _EXPORT_LIMITS + [
     ),
     cannot(
         expires = "2027-05-15",
+        issue = "transformers 5.23.0, exporters/exporter_onnx.py, _aten_index_put",
+        message = "stage run at Gather *indices element out of data bounds, idx=0 must be within the inclusive range [0,-1]",
+        operator = "aten.index_put",
+        reason = "what is assigned by a mask is gathered from the chosen values, by a running count from 0 on: where the mask chooses none, there is no place 0",
+    ),
+    cannot(
+        expires = "2027-05-15",
         issue = "pytorch 2.13.0, torch/onnx/_internal/exporter/_dispatching.py, dispatch",
         message = "stage export at aten.*No decompositions registered for the complex-valued input",
         operator = "complex64",
