@@ -44,7 +44,7 @@ _IMPORTS = {
 }
 
 def backend_row(*, name, device, runtime, dtype, checks = "category", tiers = None, environments = None, packages = "", cpu_factor = 1, known_failures = [], counts = True, absent = ""):
-    """Returns one row of the table.
+    """One row of the table.
 
     Args:
       name: the backend's name; also the name of the test that each model gets for it.
@@ -60,6 +60,9 @@ def backend_row(*, name, device, runtime, dtype, checks = "category", tiers = No
       known_failures: what the runtime cannot do, whatever the model: `cannot`.
       counts: whether a verdict of this backend counts as coverage. Only `mock` does not.
       absent: why no cell of this backend can run yet, on any host; empty where it can. Reports show the reason.
+
+    Returns:
+      The row.
     """
     if dtype not in TOLERANCES:
         fail("toolchains/backends.bzl: backend '{}' has no tolerance for {}; add it to TOLERANCES".format(name, dtype))
@@ -93,7 +96,7 @@ def is_date(text):
     return [len(part) for part in parts] == [4, 2, 2] and "".join(parts).isdigit()
 
 def cannot(*, operator, message, reason, issue, expires, check = "runtime::runs"):
-    """Returns a known failure of a backend: every model that fails so is an expected failure.
+    """What a backend cannot do: every model that fails so is an expected failure.
 
     Args:
       operator: what the runtime lacks or does wrong, by its own name.
@@ -102,6 +105,9 @@ def cannot(*, operator, message, reason, issue, expires, check = "runtime::runs"
       issue: link to the issue, or the upstream file that is at fault.
       expires: date as `YYYY-MM-DD` after which the entry must be looked at again.
       check: the first check that fails.
+
+    Returns:
+      The known failure.
     """
     for field, value in {"issue": issue, "message": message, "operator": operator, "reason": reason}.items():
         if not value.strip(" *"):
