@@ -186,7 +186,7 @@ def test_the_cells_of_a_backend_are_found_in_the_graph(llama: Workspace) -> None
 def test_new_row_of_the_table_is_found_everywhere_and_reruns_nothing_else(llama: Workspace) -> None:
     table, settings = "toolchains/backends.bzl", ".bazelrc"
     originals = {path: (llama.source / path).read_text(encoding="utf-8") for path in (table, settings)}
-    row = '_backend(name = "cpu_again", device = "cpu", runtime = "eager", dtype = "float32", checks = "runtime"),'
+    row = 'backend_row(name = "cpu_again", device = "cpu", runtime = "eager", dtype = "float32", checks = "runtime"),'
     config = "test:cpu_again --test_tag_filters=backend:cpu_again"
     llama.edit(table, "BACKENDS = [\n", f"BACKENDS = [\n    {row}\n")
     llama.edit(settings, "test:mock ", f"{config}\ntest:mock ")
